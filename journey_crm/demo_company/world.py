@@ -1,0 +1,365 @@
+"""Ninety days of the demo company, lived through the real engine: inbox, tick, delivery, and people who answer."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connection
+
+from campaigns.models import Draft, Journey
+from contacts.consent import record_consent
+from contacts.models import Contact, Import, Incoming
+from growth.models import Product
+from growth.orders import record_orders
+from journey_crm import as_code
+from journey_crm.demo_company import LOGINS, marketing, office
+from journey_crm.demo_company.life import Deed, civil_hour, lives, webinar, work
+from journey_crm.demo_company.people import Person, people
+from journey_crm.roles import ensure_roles
+from journey_crm.tick import tick
+from leads import desk, tasks
+from leads.models import Lead, RejectReason, Task
+from messaging.delivery import deliver
+from messaging.models import Message
+
+DAYS = 90
+COUNT = 2200
+# The hours (UTC) at which the virtual clock stops, by weekday: in the morning, when mail leaves, and in the middle of
+# the week in the afternoon; on the days of the nurture track's casts also an hour earlier, for summer time; over a weekend
+# once. Each stop costs a third of a second.
+HOURS = [[9], [8, 9, 15], [9, 15], [8, 9, 15], [9], [], [12]]
+_SOURCE = "demo"
+# After so many stops the planner is told how the tables grew, for nobody waits for the database to notice by itself.
+ANALYSED = {4, 16, 48, 96}
+# How much likelier than others people click in these mails: the film is what the trial's experiment finds out.
+_APPEAL = {
+    "trial-film": 2.4,
+    "trial-checklist": 0.9,
+    "stuck": 2.0,
+    "miss-you": 2.0,
+    "renewal-soon": 2.2,
+    "pro-offer": 1.8,
+}
+# What a click in a mail leads to in the product: the deed, how likely, after how many days on average.
+_FOLLOWING = {
+    "put-in-services": ("services.added", 0.6, 0.5),
+    "share-page": ("booking.received", 0.6, 3),
+    "stuck": ("booking.received", 0.5, 2),
+    "miss-you": ("invoice.created", 0.5, 1),
+}
+_QUARTER = timedelta(days=91)
+
+
+def reset() -> None:
+    """Empties every table of ours, with the files of imports, but the users' and what migrations and mails sent long ago rely on."""
+    for one in Import.objects.exclude(file=""):
+        one.file.delete(save=False)
+    kept = {"contacts.ErasureKey", "contacts.Zone", "messaging.SigningKey"}
+    labels = ["contacts", "scoring", "messaging", "growth", "leads", "campaigns", "insights"]
+    tables = [
+        connection.ops.quote_name(model._meta.db_table)
+        for label in labels
+        for model in apps.get_app_config(label).get_models(include_auto_created=True)
+        if model._meta.label not in kept and model._meta.managed and not model._meta.proxy
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
+
+
+def make_users() -> None:
+    """The people of `LOGINS` with their roles; who exists already keeps his password."""
+    ensure_roles()
+    for username, password, (first_name, last_name), role in LOGINS:
+        user, is_new = get_user_model().objects.get_or_create(
+            username=username,
+            defaults={
+                "first_name": first_name,
+                "last_name": last_name,
+                "email": f"{username}@lumeo.example",
+                "is_staff": role != "Sales rep",
+                "is_superuser": role == "Administrator",
+            },
+        )
+        if is_new:
+            user.set_password(password)
+            user.save(update_fields=["password"])
+        user.groups.add(Group.objects.get(name=role))
+
+
+def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[[float, str], object]) -> None:
+    """Makes the company and lives its last `days` days up to `now`; `say(share, text)` hears how far it is."""
+    end = now.replace(minute=0, second=0, microsecond=0)
+    start = end - timedelta(days=days)
+    random = Random(f"lumeo {count} {days}")
+    with connection.cursor() as cursor:
+        # Thousands of small commits; what a crash would lose is made again from the start anyway.
+        cursor.execute("SET synchronous_commit = off")
+    make_users()
+    folder = Path(__file__).parent
+    files = ["company.yaml", "journeys.yaml"]
+    documents = [as_code.read((folder / name).read_text(encoding="utf-8"), name) for name in files]
+    as_code.apply(documents, is_publish=True, now=start)
+    # A file is applied by the wall's clock.
+    Draft.objects.update(made_at=start)
+    Journey.objects.update(created_at=start)
+    crowd = people(random, count, days)
+    world = _World(random, crowd, lives(random, crowd, start, end), end)
+    for moment, act in [*office.acts(crowd, start, end), *marketing.acts(start, end)]:
+        world.plan(moment, act)
+    stops = list(_stops(start, end))
+    for number, moment in enumerate(stops, start=1):
+        world.live_until(moment)
+        if number in ANALYSED:
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+        say(number / len(stops), f"{moment:%d %B}")
+    marketing.finish(end)
+    office.close_the_day(end)
+
+
+def _stops(start: datetime, end: datetime) -> Iterator[datetime]:
+    moment = start
+    while moment < end:
+        moment += timedelta(hours=1)
+        if moment.hour in HOURS[moment.weekday()] or moment >= end:
+            yield moment
+
+
+class _World:
+    """What is still to come, and who is who; everything else stands in the database."""
+
+    def __init__(self, random: Random, crowd: list[Person], deeds: list[Deed], end: datetime):
+        self.random = random
+        self.end = end
+        self.by_email = {person.email: person for person in crowd}
+        self.products = {product.key: product for product in Product.objects.all()}
+        self.reasons = list(RejectReason.objects.all())
+        # One object for each, which remembers what its user may do.
+        self.reps: dict[int | None, Any] = {
+            rep.pk: rep for rep in get_user_model().objects.filter(groups__name="Sales rep").order_by("username")
+        }
+        self.orders = 0
+        # A heap of (moment, number, what to do): the number keeps equal moments in the order they were planned.
+        self.plans: list[tuple[datetime, int, Callable[[datetime], Incoming | None]]] = []
+        self.number = 0
+        for deed in deeds:
+            self._intend(deed)
+        heapify(self.plans)
+
+    def plan(self, at: datetime, what: Callable[[datetime], Incoming | None]) -> None:
+        self.number += 1
+        heappush(self.plans, (at, self.number, what))
+
+    def _intend(self, deed: Deed) -> None:
+        self.plan(deed.at, lambda moment: self._do(deed))
+
+    def live_until(self, moment: datetime) -> None:
+        """Everything planned up to the moment happens; then the clock's work: tick, mail, answers, sales."""
+        incoming = []
+        while self.plans and self.plans[0][0] <= moment:
+            at, _, what = heappop(self.plans)
+            if row := what(at):
+                incoming.append(row)
+        Incoming.objects.bulk_create(incoming, batch_size=2000)
+        tick(moment)
+        if deliver(now=moment):
+            self._read_mail(moment)
+        self._sell(moment)
+        self._do_tasks(moment)
+
+    # What people do -----------------------------------------------------------------------------------------------
+
+    def _do(self, deed: Deed) -> Incoming | None:
+        if deed.kind == "order.placed":
+            self._buy(deed.person, deed.properties["products"], deed.at)
+            return None
+        if deed.properties.get("form") == "newsletter" and self.random.random() < 0.7:
+            self.plan(deed.at + timedelta(days=1, minutes=20), lambda at: self._confirm_newsletter(deed.person, at))
+        return self._event(deed.person, deed.kind, deed.channel, deed.at, deed.properties, deed.identifies, deed.told)
+
+    def _event(
+        self,
+        person: Person,
+        kind: str,
+        channel: str,
+        at: datetime,
+        properties: dict[str, Any],
+        identifies: bool = False,
+        told: dict[str, Any] | None = None,
+    ) -> Incoming:
+        self.number += 1
+        traits = _traits(person) if identifies else {"email": person.email} if told else None
+        if traits and told:
+            traits |= told
+        return Incoming(
+            source=_SOURCE,
+            message_id=f"demo-{self.number}",
+            kind=kind,
+            channel=channel,
+            occurred_at=at,
+            received_at=at,
+            anonymous_id=person.anonymous_id,
+            email=person.email if identifies or told else "",
+            traits=traits,
+            properties=properties,
+        )
+
+    def _buy(self, person: Person, keys: list[str], at: datetime) -> None:
+        self.orders += 1
+        lines = [{"product": key, "quantity": 1, "price": str(self.products[key].price)} for key in keys]
+        total = sum((self.products[key].price or Decimal(0) for key in keys), start=Decimal(0))
+        record_orders(
+            [
+                {
+                    "number": f"L{self.orders:05d}",
+                    "email": person.email,
+                    "total": str(total),
+                    "currency": "EUR",
+                    "placed_at": at.isoformat(),
+                    "lines": lines,
+                }
+            ],
+            source=_SOURCE,
+            now=at,
+        )
+        if plan := next((key for key in keys if key in ("start", "pro")), None):
+            self.plan(at + timedelta(minutes=1), lambda at: self._begin_plan(person, plan, at))
+
+    def _begin_plan(self, person: Person, plan: str, at: datetime, kind: str = "plan.started") -> Incoming:
+        """A plan is paid for a quarter."""
+        total = 3 * float(self.products[plan].price or 0)
+        told = {"plan": plan, "renewal_on": (at + _QUARTER).date().isoformat()}
+        return self._event(person, kind, "product", at, {"plan": plan, "total": total}, told=told)
+
+    def _confirm_newsletter(self, person: Person, at: datetime) -> None:
+        """The link in the mail that asks for it was pressed."""
+        contact = Contact.objects.living().filter(email=person.email).first()
+        if contact:
+            record_consent(
+                contact=contact, topic="newsletter", channel="email", state="granted", source="form:newsletter",
+                is_proven=True, now=at,
+            )  # fmt: skip
+
+    # How they read mail ---------------------------------------------------------------------------------------------
+
+    def _read_mail(self, moment: datetime) -> None:
+        # Not in the order of their numbers, which a set of rows draws by lot: the dice must fall alike in every run.
+        sent = Message.objects.filter(sent_at=moment).select_related("template").order_by("address", "template__key")
+        for message in sent:
+            person = self.by_email.get(message.address)
+            if person is None or self.random.random() > person.opens:
+                continue
+            about = {"message": message.pk, "template": message.template.key, "journey": message.journey_key}
+            opened_at = moment + timedelta(hours=self.random.expovariate(0.35), minutes=3)
+            self._open(person, message, opened_at, about)
+
+    def _open(self, person: Person, message: Message, at: datetime, about: dict[str, Any]) -> None:
+        self.plan(at, lambda at: self._event(person, "email.opened", "email", at, about))
+        if self.random.random() < person.clicks * _APPEAL.get(message.template.key, 1):
+            self._click(person, message, at + timedelta(seconds=self.random.randrange(20, 300)), about)
+        elif message.message_class == "marketing" and self.random.random() < 0.012:
+            self.plan(at + timedelta(minutes=1), lambda at: self._unsubscribe(message.contact_id, at))
+
+    def _click(self, person: Person, message: Message, at: datetime, about: dict[str, Any]) -> None:
+        path = "/pricing" if message.template.key in ("savings", "pro-offer", "trial-ends") else "/guides/full-calendar"
+        about = {**about, "url": f"https://lumeo.example{path}"}
+        self.plan(at, lambda at: self._event(person, "email.clicked", "email", at, about))
+        page = {"url": f"https://lumeo.example{path}", "path": path, "title": path.rsplit("/", 1)[-1]}
+        self.plan(at + timedelta(seconds=4), lambda at: self._event(person, "page.viewed", "web", at, page))
+        if message.template.key == "webinar-invite" and self.random.random() < 0.6:
+            for deed in webinar(self.random, at + timedelta(minutes=4), person):
+                self._intend(deed)
+        if message.template.key in _FOLLOWING:
+            kind, chance, days = _FOLLOWING[message.template.key]
+            if self.random.random() < chance:
+                later = civil_hour(self.random, at + timedelta(days=1 + self.random.expovariate(1 / days)), person)
+                properties = {"amount": self.random.randrange(15, 90)} if kind == "invoice.created" else {}
+                self._intend(Deed(later, person, kind, "product", properties))
+        if message.template.key == "renewal-soon" and self.random.random() < 0.7:
+            self.plan(at + timedelta(minutes=9), lambda at: self._begin_plan(person, "start", at, kind="plan.renewed"))
+        if message.template.key == "pro-offer" and self.random.random() < 0.4:
+            products = message.context.get("offer", {}).get("products") or ["pro"]
+            self.plan(at + timedelta(hours=20), lambda at: self._buy(person, products, at))
+        if message.template.key in ("savings", "demo-invite") and self.random.random() < 0.35:
+            self.plan(
+                at + timedelta(minutes=6),
+                lambda at: self._event(person, "demo.requested", "web", at, {"url": "https://lumeo.example/demo"}),
+            )
+
+    def _unsubscribe(self, contact_id: int, at: datetime) -> None:
+        contact = Contact.objects.filter(pk=contact_id, merged_into=None).first()
+        if contact:
+            record_consent(contact=contact, topic="", channel="email", state="denied", source="preference-page", now=at)
+
+    # What sales does ------------------------------------------------------------------------------------------------
+
+    def _sell(self, moment: datetime) -> None:
+        """In working hours reps take what waits for some hours, decide within days; the newest leads wait for you."""
+        if moment.weekday() > 4 or not 7 <= moment.hour <= 15 or moment > self.end - timedelta(hours=30):
+            return
+        waiting = Lead.objects.unclaimed().filter(created_at__lt=moment - timedelta(hours=3))
+        for lead in waiting.select_related("team").order_by("contact__email", "created_at"):
+            reps = sorted(lead.team.reps.all(), key=lambda user: user.username) if lead.team else []
+            if not reps or self.random.random() < 0.45:
+                continue
+            rep = self.reps[self.random.choice(reps).pk]
+            lead = desk.claim(lead=lead, by=rep, now=moment)
+            if self.random.random() < 0.68:
+                desk.accept(lead=lead, by=rep, now=moment)
+        undecided = Lead.objects.filter(state__in=["claimed", "accepted"], claimed_at__lt=moment - timedelta(days=2))
+        for lead in undecided.select_related("contact").order_by("contact__email", "created_at"):
+            chance, owner = self.random.random(), self.reps[lead.owner_id]
+            if lead.state == "claimed" and chance < 0.30:
+                desk.reject(lead=lead, by=owner, now=moment, reason=self.random.choice(self.reasons))
+            elif lead.state == "accepted" and chance < 0.055:
+                desk.convert(lead=lead, by=owner, now=moment, value=Decimal(self.random.choice([144, 348, 497])))
+                self._win(lead, moment)
+            elif lead.state == "accepted" and chance < 0.075:
+                desk.reject(lead=lead, by=owner, now=moment, reason=self.reasons[1])
+
+    def _do_tasks(self, moment: datetime) -> None:
+        """In the morning the reps do some of what journeys asked of them; the newest tasks wait for you."""
+        if moment.weekday() > 4 or moment.hour != 9 or moment > self.end - timedelta(hours=30):
+            return
+        waiting = Task.objects.open().filter(created_at__lt=moment - timedelta(hours=20))
+        for task in waiting.order_by("contact__email", "created_at", "title"):
+            if self.random.random() < (0.7 if task.due_at and task.due_at < moment else 0.35):
+                by = self.reps[task.assignee_id] if task.assignee_id else self.random.choice(list(self.reps.values()))
+                tasks.finish(task=task, by=by, now=moment)
+
+    def _win(self, lead: Lead, moment: datetime) -> None:
+        person = self.by_email.get(lead.contact.email)
+        if person is None:
+            return
+        self._buy(person, ["start"] if self.random.random() < 0.7 else ["pro"], moment)
+        for deed in work(self.random, moment, person, self.end):
+            self._intend(deed)
+
+
+def _traits(person: Person) -> dict[str, Any]:
+    traits: dict[str, Any] = {
+        "email": person.email,
+        "first_name": person.first_name,
+        "last_name": person.last_name,
+        "salutation": person.salutation,
+        "language": person.language,
+        "country": person.country,
+        "timezone": person.zone,
+        "job_title": person.title,
+        **office.told_besides(person),
+    }
+    if person.firm:
+        traits["company"] = {
+            "name": person.firm.name,
+            "domain": person.firm.domain,
+            "country": person.firm.country,
+            "employees": person.firm.employees,
+        }
+    return traits

@@ -1,0 +1,104 @@
+"""The alarm clock's tasks. Each carries no data, may run twice at any time, and leaves alone what is not due.
+
+The wall clock is read here, at the edge, and handed on as `now`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
+
+from campaigns import candidates
+from contacts import fieldindexes, fields, idempotency, importing, retention, sweeping, throttling, webhooks
+from contacts.models import Heartbeat
+from journey_crm import tick as ticker
+from journey_crm.celery import app
+from messaging import delivery, signups
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def _alive(name: str) -> Iterator[None]:
+    """Writes the heartbeat `name` when the work is done; a database that went away costs a line and this one run.
+
+    Nothing is retried here: the next alarm finds the same work. Other errors go on to Celery, which logs them.
+    """
+    try:
+        yield
+        Heartbeat.objects.update_or_create(name=name, defaults={"beat_at": timezone.now()})
+    except (OperationalError, InterfaceError) as error:
+        log.error("database_away", task=name, error=str(error).strip())
+        connections.close_all()
+
+
+@app.task(is_idempotent=True)
+def tick() -> None:
+    """All steps once. Two at once: the second finds the lock taken and leaves."""
+    with _alive("tick"):
+        ticker.tick(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def deliver() -> None:
+    """Claims and sends what is due. Two at once share the messages; none is claimed twice."""
+    with _alive("deliver"):
+        delivery.deliver(now=timezone.now())
+
+
+@app.task(is_idempotent=True)
+def deliver_webhooks() -> None:
+    """Tells other systems what is due. Two at once share the endpoints' lines; none is claimed twice."""
+    with _alive("webhooks"):
+        webhooks.deliver(clock=timezone.now)
+
+
+@app.task(is_idempotent=True)
+def sweep() -> None:
+    """Settles claims whose worker died."""
+    with _alive("sweep"):
+        delivery.sweep(now=timezone.now())
+
+
+@app.task(is_idempotent=True)
+def run_imports() -> None:
+    """Imports the files that wait, and those whose worker died. Two at once never take the same file."""
+    with _alive("imports"):
+        importing.run_waiting(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def tidy() -> None:
+    """Forgets the answers to POSTs that nobody may ask for again, old imports' files, and what others were told."""
+    with _alive("tidy"):
+        idempotency.forget_answers(now=timezone.now())
+        importing.tidy(timezone.now())
+        throttling.forget(now=timezone.now())
+        webhooks.forget(now=timezone.now())
+        candidates.forget_candidates(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def retain() -> None:
+    """Goes on with what retention rules drop or anonymise, with sign-ups that nobody confirmed, and with erasures."""
+    with _alive("retain"):
+        sweeping.sweep_others(timezone.now())
+        retention.retain(timezone.now())
+        signups.forget_signups(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def mind_fields() -> None:
+    """Makes the indexes that rules need and drops the others; counts traits once an hour. Two at once: one leaves."""
+    with _alive("fields"):
+        fieldindexes.settle()
+        fields.count_traits_if_due(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def heartbeat() -> None:
+    """Only the scheduler sends this one: it shows that the scheduler, the broker and a worker do their work."""
+    with _alive("scheduler"):
+        pass

@@ -1,0 +1,99 @@
+"""Teams, reasons to reject, and an overview of leads in the admin; the work on leads is done in /sales/."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from contacts.rulefields import Vocabulary
+from contacts.rulerows import in_words, why_not_asked
+from contacts.rules import RuleError, parse
+from leads.models import Lead, RejectReason, Task, Team
+
+
+class TeamForm(forms.ModelForm):
+    def clean_rule(self) -> Any:
+        rule = self.cleaned_data["rule"]
+        if rule is None:
+            return None
+        try:
+            parse(rule)
+        except RuleError as error:
+            raise forms.ValidationError(str(error)) from None
+        return rule
+
+
+@admin.register(Team)
+class TeamAdmin(admin.ModelAdmin):
+    form = TeamForm
+    list_display = ["key", "name", "hours", "sla", "who"]
+    filter_horizontal = ["reps"]
+
+    @admin.display(description=_("which leads"))
+    def who(self, team: Team) -> str:
+        if team.rule is None:
+            return "–"
+        names = Vocabulary()
+        return why_not_asked(team.rule, names) or in_words(team.rule, names)
+
+
+@admin.register(RejectReason)
+class RejectReasonAdmin(admin.ModelAdmin):
+    list_display = ["name", "key", "track_key", "is_final", "position"]
+    list_editable = ["position"]
+
+
+@admin.register(Lead)
+class LeadAdmin(admin.ModelAdmin):
+    """All leads at a glance; nobody moves them here, for each move is told to the stream."""
+
+    list_display = ["contact", "state", "headline", "score", "team", "owner", "created_at", "due_at"]
+    list_filter = ["state"]
+    list_select_related = ["contact", "team", "owner"]
+    search_fields = ["contact__email", "contact__last_name"]
+    show_full_result_count = False
+    fields = [
+        "contact", "state", "headline", "evidence", "score", "team", "owner", "created_at", "due_at", "claimed_at",
+        "accepted_at", "ended_at", "reject_reason", "note", "value",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Lead]:
+        return super().get_queryset(request).filter(pk__in=Lead.objects.visible_to(request.user).values("pk"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Lead | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Lead | None = None) -> bool:
+        return False
+
+
+@admin.register(Task)
+class TaskAdmin(admin.ModelAdmin):
+    """All tasks at a glance; they are done in the sales workspace, for that is told to the stream."""
+
+    list_display = ["title", "contact", "state", "assignee", "team", "due_at", "created_at", "source"]
+    list_filter = ["state", "team"]
+    list_select_related = ["contact", "assignee", "team"]
+    search_fields = ["title", "contact__email", "contact__last_name"]
+    show_full_result_count = False
+    fields = [
+        "title", "contact", "state", "assignee", "team", "due_at", "source", "created_at", "done_at", "done_by",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        return super().get_queryset(request).filter(pk__in=Task.objects.visible_to(request.user).values("pk"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
+        return False

@@ -1,0 +1,203 @@
+"""The hand-off to sales."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from contacts.models import Contact
+
+
+class Team(models.Model):
+    """Some sales reps, and the leads that go to them."""
+
+    key = models.SlugField(_("key"), max_length=64, unique=True)
+    name = models.TextField(_("name"), blank=True, default="")
+    rule = models.JSONField(_("which leads"), null=True, blank=True, help_text=_("empty: all that no other team takes"))
+    reps = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, blank=True, related_name="teams", verbose_name=_("sales reps")
+    )
+    hours = models.TextField(_("working hours"), blank=True, default="", help_text="mon-fri 09:00-17:00 Europe/Prague")
+    sla = models.DurationField(_("answer within"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("team")
+        verbose_name_plural = _("teams")
+        ordering = ["key"]
+
+    def __str__(self):
+        return self.name or self.key
+
+
+class RejectReason(models.Model):
+    """Why sales gave a lead back, and the nurture track that takes it on."""
+
+    key = models.SlugField(_("key"), max_length=64, unique=True)
+    name = models.TextField(_("name"))
+    names = models.JSONField(_("name by language"), default=dict, blank=True)
+    track_key = models.SlugField(_("nurture track"), max_length=64, blank=True, default="")
+    # Competitors, students, wrong numbers: nobody should warm them up again.
+    is_final = models.BooleanField(_("disqualifies for good"), default=False, db_default=False)
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
+
+    class Meta:
+        verbose_name = _("reason to reject")
+        verbose_name_plural = _("reasons to reject")
+        ordering = ["position", "key"]
+
+    def __str__(self):
+        return self.name
+
+
+class LeadQuerySet(models.QuerySet):
+    def unfinished(self):
+        return self.filter(state__in=["open", "claimed", "accepted"])
+
+    def unclaimed(self):
+        return self.filter(state="open", owner=None)
+
+    def owned_by(self, user):
+        return self.filter(owner=user)
+
+    def visible_to(self, user):
+        """All for who may see all leads; for a rep his own and the unclaimed ones; else none."""
+        if not user.is_active:
+            return self.none()
+        if user.has_perm("leads.view_lead"):
+            return self
+        if user.has_perm("leads.work_lead"):
+            return self.filter(Q(owner=user) | Q(state="open", owner=None))
+        return self.none()
+
+
+class Lead(models.Model):
+    """One qualified person in the hands of sales, once: open → claimed → accepted → converted, or rejected."""
+
+    STATES = [
+        ("open", _("open")),
+        ("claimed", _("claimed")),
+        ("accepted", _("accepted")),
+        ("rejected", _("rejected")),
+        ("converted", _("converted")),
+    ]
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="leads", verbose_name=_("contact"))
+    state = models.TextField(_("state"), choices=STATES, default="open")
+    team = models.ForeignKey(Team, models.SET_NULL, null=True, blank=True, related_name="leads", verbose_name=_("team"))
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="leads", verbose_name=_("owner")
+    )
+    # What makes this person worth a call now: one line, and the evidence behind it, as they were at hand-off.
+    headline = models.TextField(_("reason to act now"), blank=True, default="")
+    evidence = models.JSONField(_("evidence"), default=list, blank=True)
+    score = models.FloatField(_("score at hand-off"), null=True, blank=True)
+    touchpoint_id = models.BigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(_("since"))
+    due_at = models.DateTimeField(_("answer by"), null=True, blank=True)
+    claimed_at = models.DateTimeField(_("claimed"), null=True, blank=True)
+    claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    accepted_at = models.DateTimeField(_("accepted"), null=True, blank=True)
+    accepted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    ended_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    reject_reason = models.ForeignKey(RejectReason, models.PROTECT, null=True, blank=True, verbose_name=_("reason"))
+    note = models.TextField(_("note"), blank=True, default="")
+    value = models.DecimalField(_("value"), max_digits=14, decimal_places=2, null=True, blank=True)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = LeadQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("lead")
+        verbose_name_plural = _("leads")
+        ordering = ["-created_at", "-pk"]
+        permissions = [("work_lead", _("Can work on own and unclaimed leads"))]
+        indexes = [
+            models.Index(fields=["state", "owner", "-created_at"], name="lead_list"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="one_unfinished_lead_per_contact",
+                fields=["contact"],
+                condition=Q(state__in=["open", "claimed", "accepted"]),
+            ),
+            models.CheckConstraint(
+                name="a_claimed_lead_has_its_moment", condition=~Q(state="claimed") | Q(claimed_at__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="an_open_lead_has_no_owner", condition=~Q(state="open") | Q(owner__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="a_rejected_lead_has_a_reason", condition=~Q(state="rejected") | Q(reject_reason__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="an_ended_lead_has_its_moment",
+                condition=~Q(state__in=["rejected", "converted"]) | Q(ended_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.contact}"
+
+
+class TaskQuerySet(models.QuerySet):
+    def open(self):
+        return self.filter(state="open")
+
+    def visible_to(self, user):
+        """All for who may see all tasks; for a rep his own, his teams' and nobody's; else none."""
+        if not user.is_active:
+            return self.none()
+        if user.has_perm("leads.view_task"):
+            return self
+        if user.has_perm("leads.work_lead"):
+            teams = Team.objects.filter(reps=user)
+            free = Q(assignee=None) & (Q(team=None) | Q(team__in=teams))
+            return self.filter(Q(assignee=user) | free)
+        return self.none()
+
+
+class Task(models.Model):
+    """Something that a person shall do for a contact, because a journey asked for it: open → done, or dropped."""
+
+    STATES = [("open", pgettext_lazy("task", "open")), ("done", _("done")), ("dropped", _("dropped"))]
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="tasks", verbose_name=_("contact"))
+    title = models.TextField(_("title"))
+    state = models.TextField(_("state"), choices=STATES, default="open")
+    team = models.ForeignKey(Team, models.SET_NULL, null=True, blank=True, related_name="tasks", verbose_name=_("team"))
+    assignee = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="tasks",
+        verbose_name=_("whose"),
+    )  # fmt: skip
+    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    # What asked for it: "journey:trial-onboarding"; its enrolment and the touchpoint are plain ids.
+    source = models.TextField(_("source"), default="", blank=True)
+    enrolment_id = models.BigIntegerField(null=True, editable=False)
+    touchpoint_id = models.BigIntegerField(unique=True, null=True, editable=False)
+    created_at = models.DateTimeField(_("since"))
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+    done_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("done by")
+    )
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        ordering = ["-created_at", "-pk"]
+        indexes = [
+            models.Index(fields=["state", "assignee", "due_at"], name="task_list"),
+            models.Index(fields=["enrolment_id"], name="task_enrolment", condition=Q(state="open")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="a_done_task_has_its_moment",
+                condition=Q(state="done", done_at__isnull=False) | (~Q(state="done") & Q(done_at=None, done_by=None)),
+            ),
+        ]
+
+    def __str__(self):
+        return self.title

@@ -1,0 +1,34 @@
+"""What the outbox holds of a person beside their messages: erased with them."""
+
+from collections.abc import Mapping
+from functools import partial, reduce
+from operator import or_
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from contacts.erasure import Traces
+from messaging.channels import maildir
+from messaging.models import Hit, Link, Message, Signup, Suppression
+
+
+def forget_mail(traces: Traces) -> Mapping[str, int]:
+    """Withdraws what has not left, and clears addresses, clicks not counted yet, personal links and mails on disk."""
+    messages = list(Message.objects.filter(contact__in=traces.ids).values_list("pk", flat=True))
+    Message.objects.filter(pk__in=messages, state__in=["pending", "ready"]).update(
+        state="cancelled", reason="erased", finished_at=traces.now
+    )
+    addresses = traces.values("email")
+    spelt = {way for one in traces.texts for way in (one, quote(one), quote(one, safe=""))}
+    links = reduce(or_, [Q(url__icontains=one) for one in spelt], Q(pk__in=[]))
+    kind, _colon, path = settings.EMAIL_URL.partition(":")
+    if kind == "maildir":
+        transaction.on_commit(partial(maildir.forget, path, messages))
+    return {
+        "messaging.hit": Hit.objects.filter(message_id__in=messages).delete()[0],
+        "messaging.link": Link.objects.filter(links).delete()[0],
+        "messaging.signup": Signup.objects.filter(contact=None, address__in=addresses).delete()[0],
+        "messaging.suppression": Suppression.objects.filter(address__in=addresses).delete()[0],
+    }

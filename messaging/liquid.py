@@ -1,0 +1,409 @@
+"""The sandbox in which texts that people wrote are filled in.
+
+What a template sees is plain: dicts, lists, texts, numbers. It can load nothing, call nothing, and neither its loops
+nor its output nor its values can grow without end. A value that is missing and has no `default` is an error, never
+a gap.
+"""
+
+import functools
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+from liquid import Environment, RenderContext
+from liquid.ast import Node
+from liquid.builtin.expressions import FilteredExpression, Path, StringLiteral
+from liquid.builtin.output import OutputNode
+from liquid.exceptions import LiquidError, OutputStreamLimitError, ResourceLimitError
+from liquid.expression import Expression
+from liquid.output import LimitedStringIO
+from liquid.template import BoundTemplate
+from liquid.undefined import FalsyStrictUndefined, is_undefined
+
+MOST_OUTPUT = 512 * 1024
+MOST_SECONDS = 2.0
+MOST_ITEMS = 10_000
+_BIGGEST_NUMBER = 10**18
+# When the rendering at hand must be over; filters look at it, for a loop may work long without writing anything.
+_clock = threading.local()
+
+TAGS = {
+    "assign", "break", "capture", "case", "comment", "content", "continue", "cycle", "decrement", "doc", "echo", "for",
+    "if", "ifchanged", "illegal", "increment", "liquid", "output", "tablerow", "unless", "#",
+}  # fmt: skip
+FILTERS = {
+    "abs", "append", "at_least", "at_most", "capitalize", "ceil", "compact", "concat", "date", "default", "divided_by",
+    "downcase", "escape", "escape_once", "first", "floor", "join", "last", "lstrip", "map", "minus", "modulo",
+    "newline_to_br", "plus", "prepend", "remove", "remove_first", "replace", "replace_first", "reverse", "round",
+    "rstrip", "size", "slice", "sort", "sort_natural", "split", "squish", "strip", "strip_html", "strip_newlines",
+    "sum", "times", "truncate", "truncatewords", "uniq", "upcase", "url_encode", "where",
+}  # fmt: skip
+
+
+class RenderError(Exception):
+    """The text could not be filled in; the message says why, in a sentence."""
+
+
+class Missing(FalsyStrictUndefined):
+    """A value that is not there: false in a condition, replaced by `default`, an error anywhere else."""
+
+    force_liquid_default = True
+    allowed_properties = FalsyStrictUndefined.allowed_properties | {"__contains__", "__hash__"}
+
+    def __contains__(self, item: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _guarded(name: str, plain_filter: Callable[..., object]) -> Callable[..., object]:
+    """A filter that refuses to make, or to be fed with, what would grow without end."""
+
+    def check(value: object) -> None:
+        if is_undefined(value):
+            return
+        if isinstance(value, str):
+            if len(value) > MOST_OUTPUT:
+                raise ResourceLimitError(f"the text in filter {name!r} is too long", token=None)
+        elif isinstance(value, int | float):
+            if abs(value) > _BIGGEST_NUMBER:
+                raise ResourceLimitError(f"the number in filter {name!r} is too big", token=None)
+        elif isinstance(value, range | list | tuple) and len(value) > MOST_ITEMS:
+            raise ResourceLimitError(f"the list in filter {name!r} is too long", token=None)
+
+    @functools.wraps(plain_filter)
+    def guarded(*args: object, **kwargs: object) -> object:
+        if time.monotonic() > getattr(_clock, "deadline", float("inf")):
+            raise ResourceLimitError("rendering took too long", token=None)
+        for value in args:
+            check(value)
+        # The one filter whose result can be far bigger than all that goes in.
+        if name == "replace" and len(args) == 3 and not any(is_undefined(arg) for arg in args):
+            text, old, new = map(str, args)
+            if text.count(old) * len(new) > MOST_OUTPUT:
+                raise ResourceLimitError("the text in filter 'replace' is too long", token=None)
+        # Liquid's date knows the machine's clock; ours knows only the moment of the message.
+        if name == "date" and args and str(args[0]).lower() in ("now", "today"):
+            context = kwargs.get("context")
+            moment = context.resolve("moment", default="") if context else ""  # type: ignore[attr-defined]
+            args = (moment, *args[1:])
+        result = plain_filter(*args, **kwargs)
+        check(result)
+        return result
+
+    if name == "date":
+        guarded.with_context = True  # type: ignore[attr-defined]
+        inner = plain_filter
+
+        @functools.wraps(inner)
+        def without_context(*args: object, **kwargs: object) -> object:
+            if not getattr(inner, "with_context", False):
+                kwargs.pop("context", None)
+            return inner(*args, **kwargs)
+
+        plain_filter = without_context
+    return guarded
+
+
+class _Clocked(LimitedStringIO):
+    """Output that ends the rendering when it is too long or took too long."""
+
+    def __init__(self, limit: int, deadline: float) -> None:
+        super().__init__(limit)
+        self.deadline = deadline
+
+    def write(self, text: str) -> int:
+        if time.monotonic() > self.deadline:
+            raise OutputStreamLimitError("rendering took too long", token=None)
+        return super().write(text)
+
+
+class Sandbox(Environment):
+    """Liquid with what is harmless."""
+
+    loop_iteration_limit = MOST_ITEMS
+    local_namespace_limit = 1024 * 1024
+    output_stream_limit = MOST_OUTPUT
+    block_nesting_limit = 20
+    context_depth_limit = 20
+
+    def __init__(self, *, autoescape: bool) -> None:
+        super().__init__(undefined=Missing, autoescape=autoescape, strict_filters=True)
+        self.tags = {name: tag for name, tag in self.tags.items() if name in TAGS}
+        self.filters = {name: _guarded(name, one) for name, one in self.filters.items() if name in FILTERS}
+
+
+HTML = Sandbox(autoescape=True)
+TEXT = Sandbox(autoescape=False)
+
+
+def plain(value: Any) -> Any:
+    """A value as templates may see it: a text without control characters, a number, a list or a dict of such."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c for c in value if c.isprintable() or c in "\n\r\t")
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(one) for one in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that are there: an empty text is as missing as none."""
+    return {key: value for key, value in values.items() if value is not None and value != ""}
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, with the line if it is known."""
+    message = str(getattr(error, "message", None) or error) or type(error).__name__
+    try:
+        place = error.context() if isinstance(error, LiquidError) else None
+    except ValueError:
+        place = None
+    if place:
+        return _("Line %(line)d: %(message)s.") % {"line": place[0], "message": message.rstrip(".")}
+    return message
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a template: text that never changes, or something to be filled in."""
+
+    static: str | None
+    fill: "Fill | None" = None
+    # Where it is a plain value: its name, such as ("contact", "email").
+    path: tuple[str, str] | None = None
+
+
+Fill = Callable[[Mapping[str, Any], "Rendering"], str]
+
+
+class Rendering:
+    """One filling-in of one template: what its pieces share (assigned values, and how much may still be written)."""
+
+    def __init__(self, template: BoundTemplate, values: Mapping[str, Any]) -> None:
+        self._template = template
+        self._values = values
+        self._context: RenderContext | None = None
+        self.left = MOST_OUTPUT
+        self.deadline = time.monotonic() + MOST_SECONDS
+
+    @property
+    def context(self) -> RenderContext:
+        if self._context is None:
+            self._context = RenderContext(self._template, globals=self._values)
+        return self._context
+
+    def node(self, node: Node) -> str:
+        buffer = _Clocked(self.left, self.deadline)
+        _clock.deadline = self.deadline
+        try:
+            node.render(self.context, buffer)
+        except RecursionError:
+            raise RenderError(_("The template is nested too deeply.")) from None
+        except Exception as error:
+            # Whatever a filter stumbled over: the text of this one message, and nothing else, is at fault.
+            raise RenderError(_sentence(error)) from error
+        return buffer.getvalue()
+
+
+class _Literal(StringLiteral):
+    """A text inside Liquid, escaped like any value: HTML belongs beside Liquid, where it is cleaned."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> str:
+        return str(self.value)
+
+
+def _distrust_literals(template: BoundTemplate) -> None:
+    static = RenderContext(template)
+
+    def visit(expression: Expression) -> None:
+        if type(expression) is StringLiteral:
+            expression.__class__ = _Literal
+        for child in expression.children():
+            visit(child)
+
+    def walk(node: Node) -> None:
+        for expression in node.expressions():
+            visit(expression)
+        for child in node.children(static, include_partials=False):
+            walk(child)
+
+    for node in template.nodes:
+        walk(node)
+
+
+def parse(source: str, *, is_html: bool) -> BoundTemplate:
+    """Reads a template. Raises RenderError with the line of the mistake."""
+    if len(source) > MOST_OUTPUT:
+        raise RenderError(_("The text is longer than 512 kB."))
+    try:
+        template = (HTML if is_html else TEXT).from_string(source)
+        _distrust_literals(template)
+        return template
+    except RecursionError:
+        raise RenderError(_("The template is nested too deeply.")) from None
+    except Exception as error:
+        raise RenderError(_unclosed(source) or _sentence(error)) from error
+
+
+_BLOCK = re.compile(r"\{%-?\s*(end)?(if|unless|for|case|capture|tablerow|ifchanged)\b")
+
+
+def _unclosed(source: str) -> str:
+    """The line of a block that is never closed: Liquid itself notices only at the end of the text, without a line."""
+    opened: list[tuple[str, int]] = []
+    for match in _BLOCK.finditer(source):
+        if not match[1]:
+            opened.append((match[2], match.start()))
+        elif opened and opened[-1][0] == match[2]:
+            opened.pop()
+        else:
+            return ""
+    if not opened:
+        return ""
+    tag, start = opened[-1]
+    told = {"line": source.count("\n", 0, start) + 1, "tag": tag}
+    return _("Line %(line)d: {%% %(tag)s %%} is never closed by {%% end%(tag)s %%}.") % told
+
+
+def render(source: str, values: Mapping[str, Any], *, is_html: bool) -> str:
+    """Fills in a template with plain values. Raises RenderError."""
+    template = parse(source, is_html=is_html)
+    return "".join(fill(pieces(template), template, values))
+
+
+def fill(parts: list[Piece], template: BoundTemplate, values: Mapping[str, Any]) -> Iterator[str]:
+    """The filled-in pieces in their order."""
+    rendering = Rendering(template, values)
+    for piece in parts:
+        text = piece.static if piece.fill is None else piece.fill(values, rendering)
+        rendering.left -= len(text or "")
+        if rendering.left < 0:
+            raise RenderError(_("The message is longer than 512 kB."))
+        yield text or ""
+
+
+def pieces(template: BoundTemplate) -> list[Piece]:
+    """A template cut where something is filled in.
+
+    Plain values, with or without a default text, are looked up directly; all else goes through Liquid.
+    """
+    found: list[Piece] = []
+    for node in template.nodes:
+        text = getattr(node, "text", None)
+        if type(node).__name__ == "ContentNode" and isinstance(text, str):
+            found.append(Piece(text))
+        else:
+            fill, path = _direct(node, template.env.autoescape) or (_through_liquid(node), None)
+            found.append(Piece(None, fill, path))
+    return found
+
+
+def _through_liquid(node: Node) -> Fill:
+    return lambda values, rendering: rendering.node(node)
+
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
+_escape_table = str.maketrans(_ESCAPES)
+
+
+def _direct(node: Node, is_html: bool) -> tuple[Fill, tuple[str, str]] | None:
+    """A straight look-up, and its path, for `{{ a.b }}` and `{{ a.b | default: "text" }}`; None where more is asked."""
+    if not isinstance(node, OutputNode) or type(node.expression) is not FilteredExpression:
+        return None
+    path, filters = node.expression.left, node.expression.filters or []
+    if not isinstance(path, Path) or not all(isinstance(segment, str) for segment in path.path):
+        return None
+    if len(path.path) != 2:
+        return None
+    otherwise: str | None = None
+    if filters:
+        arguments = getattr(filters[0], "args", [])
+        if len(filters) > 1 or filters[0].name != "default" or len(arguments) != 1:
+            return None
+        value = getattr(getattr(arguments[0], "value", None), "value", None)
+        if not isinstance(value, str):
+            return None
+        otherwise = value.translate(_escape_table) if is_html else value
+    root, name = map(str, path.path)
+
+    def fill_in(values: Mapping[str, Any], rendering: Rendering) -> str:
+        found = values.get(root)
+        value = found.get(name) if isinstance(found, dict) else None
+        if isinstance(value, str) and value:
+            return value if not is_html or value.isalnum() else value.translate(_escape_table)
+        if value is None and otherwise is not None:
+            return otherwise
+        return rendering.node(node)
+
+    return fill_in, (root, name)
+
+
+# What a template asks for --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Token:
+    """A value that a template prints: its path, its line, and whether it may be missing without harm."""
+
+    path: str
+    line: int
+    has_default: bool
+
+
+def tokens(template: BoundTemplate) -> list[Token]:
+    """Every value that is printed, with `has_default` where a default or an enclosing condition covers its absence."""
+    found: list[Token] = []
+    static = RenderContext(template)
+
+    def walk(node: Node, asked: frozenset[str]) -> None:
+        expressions = list(node.expressions())
+        if hasattr(node, "expression") and isinstance(node.expression, FilteredExpression):
+            left = node.expression.left
+            if isinstance(left, Path):
+                names = [one.name for one in (node.expression.filters or [])]
+                path = str(left)
+                covered = path in asked or names[:1] == ["default"]
+                found.append(Token(path, _line(left, template), covered))
+        elif expressions:
+            asked |= {str(path) for one in expressions for path in _paths(one)}
+        for child in node.children(static, include_partials=False):
+            walk(child, asked)
+
+    for node in template.nodes:
+        walk(node, frozenset())
+    return found
+
+
+def _paths(expression: Expression) -> Iterator[Path]:
+    if isinstance(expression, Path):
+        yield expression
+    for child in expression.children():
+        yield from _paths(child)
+
+
+def _line(path: Path, template: BoundTemplate) -> int:
+    token = path.token
+    return token.source.count("\n", 0, max(token.start_index, 0)) + 1
+
+
+def used(template: BoundTemplate) -> set[tuple[str, ...]]:
+    """The paths of the values that a template asks for, as far as they are written out: `{("contact", "email")}`."""
+    found = set()
+    for variables in template.analyze(include_partials=False).variables.values():
+        for variable in variables:
+            found.add(tuple(str(segment) for segment in variable.segments))
+    return found

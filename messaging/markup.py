@@ -1,0 +1,339 @@
+"""From what people write (Markdown, MJML, HTML) to the HTML and the text of a mail, with Liquid kept in place.
+
+Liquid hides behind marks while the markup is worked on, so that all of that work happens once for a template and
+language, not once for a mail.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape, unescape
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urlsplit
+
+import css_inline
+import mrml
+import nh3
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+from markdown_it import MarkdownIt
+
+from messaging import plaintext
+
+_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_MARK = re.compile(r"xLQ(\d+)Qx|<!--LQ(\d+)-->|&lt;!--LQ(\d+)--&gt;")
+# Around a link whose address is only known for each person; `plain()` lets no value contain these characters.
+OPEN, CLOSE = "\ue000", "\ue001"
+SCHEMES = ("http", "https", "mailto", "tel")
+
+
+class MarkupError(Exception):
+    """The text can not become a mail; the message says why, in a sentence."""
+
+
+@dataclass
+class Hidden:
+    """The pieces of Liquid taken out of a text, by number."""
+
+    pieces: list[str] = field(default_factory=list)
+
+    def mark(self, liquid: str, *, is_tag: bool = False) -> str:
+        self.pieces.append(liquid)
+        number = len(self.pieces) - 1
+        return f"<!--LQ{number}-->" if is_tag else f"xLQ{number}Qx"
+
+    def restore(self, text: str) -> str:
+        return _MARK.sub(lambda match: self.pieces[int(match[1] or match[2] or match[3])], text)
+
+
+def hide(source: str, hidden: Hidden) -> str:
+    """Puts marks in the place of Liquid: a word for a value, a comment for a tag, which may stand between rows."""
+
+    def mark(match: re.Match) -> str:
+        before = source[: match.start()]
+        is_inside_tag = before.rfind("<") > before.rfind(">")
+        is_inside_link = before.rfind("](") > before.rfind(")")
+        is_tag = match[0].startswith("{%") and not is_inside_tag and not is_inside_link
+        return hidden.mark(match[0], is_tag=is_tag)
+
+    return _LIQUID.sub(mark, source)
+
+
+# Markup to HTML ------------------------------------------------------------------------------------------------------
+
+_TAGS = {
+    "a", "abbr", "b", "blockquote", "br", "center", "code", "col", "colgroup", "del", "div", "em", "figure",
+    "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "li", "ol", "p", "pre", "s", "section",
+    "small", "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul",
+}  # fmt: skip
+_ATTRIBUTES = {
+    "*": {"style", "class", "align", "dir", "lang", "title"},
+    "a": {"href"},
+    "img": {"src", "alt", "width", "height"},
+    "table": {"width", "border", "cellpadding", "cellspacing", "bgcolor", "role"},
+    "td": {"width", "height", "colspan", "rowspan", "valign", "bgcolor"},
+    "th": {"width", "height", "colspan", "rowspan", "valign", "bgcolor"},
+    "tr": {"bgcolor", "valign"},
+    "col": {"width", "span"},
+    "ol": {"start"},
+}
+_STYLES = {
+    f"{name}{side}"
+    for name in ("margin", "padding", "border")
+    for side in ("", "-top", "-right", "-bottom", "-left")
+} | {
+    "color", "background", "background-color", "font", "font-family", "font-size", "font-style", "font-weight",
+    "line-height", "letter-spacing", "text-align", "text-decoration", "text-transform", "vertical-align", "width",
+    "max-width", "min-width", "height", "border-radius", "border-collapse", "border-color", "border-style",
+    "border-width", "display", "white-space", "list-style", "list-style-type", "word-break", "overflow-wrap",
+}  # fmt: skip
+
+_markdown = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable(["table", "strikethrough"])
+# The address is kept to the letter; which schemes are allowed is asked below, with a sentence for who wrote it.
+_markdown.normalizeLink = lambda url: url  # type: ignore[method-assign]
+_markdown.normalizeLinkText = lambda link: link  # type: ignore[method-assign]
+_markdown.validateLink = lambda url: True  # type: ignore[method-assign]
+
+_inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=False)
+
+
+class _Inspector(HTMLParser):
+    """Finds what no mail may contain: addresses with other schemes, and in MJML's own HTML also active content."""
+
+    FORBIDDEN = {"script", "iframe", "object", "embed", "form", "input", "button", "base", "frame", "frameset", "svg"}
+
+    def __init__(self, hidden: Hidden, *, is_strict: bool) -> None:
+        super().__init__(convert_charrefs=True)
+        self.hidden, self.is_strict = hidden, is_strict
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.is_strict and tag in self.FORBIDDEN:
+            raise MarkupError(_("A mail may not contain <%(tag)s>.") % {"tag": tag})
+        for name, value in attrs:
+            if self.is_strict and name.startswith("on"):
+                raise MarkupError(_("A mail may not contain scripts (%(name)s).") % {"name": name})
+            if name == "href" and tag == "a":
+                check_address(value or "", self.hidden)
+
+
+def check_address(url: str, hidden: Hidden | None = None) -> None:
+    """Raises MarkupError for an address that is not http, https, mailto or tel. One that begins with Liquid passes:
+    it is asked again when it is known."""
+    # Browsers skip blanks and control characters in a scheme; so do we.
+    text = re.sub(r"[\x00-\x20\u00a0\u200b]", "", url)
+    if hidden is not None and _MARK.match(text):
+        return
+    if text.startswith("#") or not text:
+        return
+    try:
+        scheme = urlsplit(text).scheme.lower()
+    except ValueError:
+        scheme = ""
+    if scheme not in SCHEMES:
+        shown = hidden.restore(url) if hidden else url
+        raise MarkupError(_("A link must begin with https://, http://, mailto: or tel:, not %(url)r.") % {"url": shown})
+
+
+def _clean(html: str, hidden: Hidden) -> str:
+    inspector = _Inspector(hidden, is_strict=False)
+    inspector.feed(html)
+    inspector.close()
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=set(SCHEMES),
+        link_rel=None,
+        strip_comments=False,
+        filter_style_properties=_STYLES,
+        clean_content_tags={"script", "style", "title"},
+    )
+
+
+_COMMENT = re.compile(r"<!--(?!LQ\d+-->).*?(?:-->|\Z)", re.DOTALL)
+_STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
+
+
+def _from_markdown(source: str, hidden: Hidden) -> tuple[str, str]:
+    return _clean(_COMMENT.sub("", _markdown.render(source)), hidden), ""
+
+
+def _from_html(source: str, hidden: Hidden) -> tuple[str, str]:
+    source = _COMMENT.sub("", source)
+    styles = "\n".join(_STYLE.findall(source)).replace("<", "")
+    return _clean(source, hidden), styles
+
+
+def _from_mjml(source: str, hidden: Hidden, language: str) -> str:
+    if not re.match(r"\s*<mjml[\s>]", source):
+        raise MarkupError(_("MJML must begin with <mjml>."))
+    if re.search(r"<\s*mj-include", source):
+        raise MarkupError(_("MJML may not include other files."))
+    if "lang=" not in source.split(">", 1)[0]:
+        source = re.sub(r"<mjml", f'<mjml lang="{language}"', source, count=1)
+    try:
+        html = str(mrml.to_html(source).content)
+    except Exception as error:
+        raise MarkupError(_("The MJML can not be read: %(reason)s") % {"reason": str(error)}) from error
+    inspector = _Inspector(hidden, is_strict=True)
+    inspector.feed(html)
+    inspector.close()
+    return html
+
+
+# The brand around it -------------------------------------------------------------------------------------------------
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|[a-z]{3,20}")
+
+
+def _colour(brand: dict[str, Any], name: str, default: str) -> str:
+    value = str((brand.get("colours") or {}).get(name, ""))
+    return value if _COLOUR.fullmatch(value) else default
+
+
+def _preheader(text: str) -> str:
+    # Invisible blanks keep the mail's first words out of the preview line. Not in the text part: nothing hides there.
+    return (
+        f'<div data-html-only style="display:none;max-height:0;overflow:hidden">{text}{"&#8199;&#65279;" * 20}</div>'
+        if text
+        else ""
+    )
+
+
+def _header(brand: dict[str, Any]) -> str:
+    name, primary = escape(brand["name"]), _colour(brand, "primary", "#1a56db")
+    logo = str(brand.get("logo_url") or "")
+    inner = name
+    if logo.startswith(("https://", "http://")):
+        inner = f'<img src="{escape(logo)}" alt="{name}" height="40" style="border:0;height:40px">'
+    return (
+        f'<div style="padding:20px 24px;border-top:4px solid {primary};font-size:18px;font-weight:bold;'
+        f'color:{primary}">'
+        f"{inner}</div>"
+    )
+
+
+def _footer(brand: dict[str, Any], *, may_unsubscribe: bool, language: str, hidden: Hidden) -> str:
+    lines = [f"{escape(brand['name'])}<br>{escape(brand['postal_address'])}"]
+    legal = brand.get("legal") or {}
+    if text := legal.get(language) or legal.get(language.split("-")[0]) or legal.get(""):
+        lines.append(escape(str(text)))
+    if may_unsubscribe:
+        style = 'style="color:#555555;text-decoration:underline"'
+        with override(language):
+            unsubscribe, preferences = escape(_("Unsubscribe")), escape(_("Choose what you hear from us"))
+        lines.append(
+            f'<a href="{hidden.mark("{{ links.unsubscribe }}")}" {style}>{unsubscribe}</a> · '
+            f'<a href="{hidden.mark("{{ links.preferences }}")}" {style}>{preferences}</a>'
+        )
+    text = "".join(f'<p style="margin:0 0 8px">{line}</p>' for line in lines)
+    return (
+        '<div style="padding:20px 24px;font-family:Arial,Helvetica,sans-serif;font-size:12px;line-height:18px;'
+        f'color:#555555;border-top:1px solid #dddddd">{text}</div>'
+    )
+
+
+_SHELL_CSS = """
+body {{ margin: 0; background-color: #f4f4f5; font-family: Arial, Helvetica, sans-serif; }}
+.letter {{ width: 100%; max-width: 600px; margin: 0 auto; background-color: #ffffff; }}
+.text {{ padding: 8px 24px 24px; font-size: 16px; line-height: 24px; color: #1f2328; text-align: left; }}
+.text a {{ color: {primary}; }}
+.text h1 {{ font-size: 24px; line-height: 32px; }}
+.text h2 {{ font-size: 20px; line-height: 28px; }}
+.text p, .text ul, .text ol {{ margin: 0 0 16px; }}
+.text img {{ max-width: 100%; border: 0; }}
+.text blockquote {{ margin: 0 0 16px; padding-left: 16px; border-left: 3px solid #dddddd; }}
+"""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One language of a template as Liquid sources: what is left to do is to fill in values.
+
+    `links` are the addresses to be tracked; `{{ tracked.l0 }}` in the sources is the first one. Where
+    `has_personal_links`, some stand between OPEN and CLOSE and are known only for each person.
+    """
+
+    language: str
+    subject: str
+    html: str
+    text: str
+    links: tuple[str, ...]
+    has_personal_links: bool
+
+
+_ANCHOR = re.compile(r"(<a\b[^>]*?\bhref=)([\"'])(.*?)\2", re.DOTALL | re.IGNORECASE)
+
+
+def _take_links(html: str, hidden: Hidden) -> tuple[str, list[str], bool]:
+    """Puts a mark in the place of each address that is to be tracked."""
+    links: list[str] = []
+    personal = False
+
+    def replace(match: re.Match) -> str:
+        nonlocal personal
+        url = unescape(match[3]).strip()
+        source = hidden.restore(url)
+        if _MARK.fullmatch(url) and re.fullmatch(r"\{\{\s*links\.\w+\s*\}\}", source):
+            return match[0]
+        check_address(url, hidden)
+        if _MARK.search(url):
+            personal = True
+            return f'{match[1]}"{OPEN}{escape(url)}{CLOSE}"'
+        if not url.lower().startswith(("http://", "https://")):
+            return match[0]
+        if url not in links:
+            links.append(url)
+        return f'{match[1]}"{hidden.mark(f"{{{{ tracked.l{links.index(url)} }}}}")}"'
+
+    return _ANCHOR.sub(replace, html), links, personal
+
+
+def build(content: dict[str, Any], language: str) -> Letter:
+    """One language of a frozen template as a letter, in the brand's frame. Raises MarkupError.
+
+    The footer with postal address and, but for transactional mail, the way out, is ours: no template can leave it off.
+    """
+    variant, brand, hidden = content["variants"][language], content["brand"], Hidden()
+    may_unsubscribe = content["message_class"] != "transactional"
+    source = hide(variant["body"], hidden)
+    preheader = _preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
+    footer = _footer(brand, may_unsubscribe=may_unsubscribe, language=language, hidden=hidden)
+    pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
+    body_format = content["body_format"]
+    if body_format == "mjml":
+        html = _from_mjml(source, hidden, language)
+        html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
+        html = _before_end(html, f'<div style="max-width:600px;margin:0 auto">{footer}</div>{pixel}')
+    elif body_format in _READERS:
+        body, styles = _READERS[body_format](source, hidden)
+        css = _SHELL_CSS.format(primary=_colour(brand, "primary", "#1a56db")) + styles
+        html = (
+            f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{css}</style></head><body>'
+            f'{preheader}<div class="letter">{_header(brand)}<div class="text">{body}</div>{footer}</div>{pixel}'
+            "</body></html>"
+        )
+        html = _inliner.inline(html)
+    else:
+        raise MarkupError(_("Mails made of blocks can not be sent yet; write Markdown, MJML or HTML."))
+    html, links, personal = _take_links(html, hidden)
+    text = plaintext.from_html(html)
+    html = re.sub(r' data-html-only(="")?', "", html)
+    return Letter(
+        language=language,
+        subject=" ".join(variant["subject"].split("\n")).strip(),
+        html=hidden.restore(html),
+        text=hidden.restore(text),
+        links=tuple(links),
+        has_personal_links=personal,
+    )
+
+
+_READERS: dict[str, Callable[[str, Hidden], tuple[str, str]]] = {"markdown": _from_markdown, "html": _from_html}
+
+
+def _before_end(html: str, addition: str) -> str:
+    start = html.rfind("</body>")
+    return html + addition if start < 0 else html[:start] + addition + html[start:]

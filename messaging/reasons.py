@@ -1,0 +1,50 @@
+"""Why a message did not leave: every reason that can stand in `Message.reason`, as a sentence for people."""
+
+from django.utils.translation import gettext_lazy as _
+
+# In the order of the gates: the first that fails is the reason.
+GATES = {
+    "erased": _("The person asked to be erased."),
+    "merged": _("The contact was merged into another one."),
+    "suppressed": _("The address is suppressed: it bounced, complained, or was blocked by hand."),
+    "unsubscribed": _("The person unsubscribed from everything."),
+    "topic_refused": _("The person refused this topic."),
+    "no_consent": _("The topic needs consent, and the person has not given it."),
+    "no_address": _("The contact has no e-mail address."),
+    "invalid_address": _("The e-mail address is not valid."),
+    "already_sent": _("The person has already got this content."),
+    "expired": _("The message was no longer valid when it could have been sent."),
+    "holdout": _("The person is in the holdout group and gets nothing, so that the effect can be measured."),
+    "paused": _("The person asked for a pause that lasts longer than the message is valid."),
+    "onboarding_protection": _("The person was new to something and left in peace for as long as this one was valid."),
+    "capped": _("The person had enough messages of ours for as long as this one was valid."),
+}
+
+# While it is rendered and handed over.
+DELIVERY = {
+    "render_error": _("The text could not be filled in for this person."),
+    "header_injection": _("A value with a line break would have got into a mail header."),
+    "no_brand": _("There is no brand, so the mail would have had no sender and no postal address."),
+    "bounced": _("The mail server said that the address does not exist."),
+    "refused": _("The mail server refused the message for good."),
+    "gave_up": _("The mail server did not take the message after several attempts."),
+}
+
+# Withdrawn before the gates or after them.
+WITHDRAWN = {
+    "exited": _("The person left the journey."),
+    "goal_reached": _("The person reached the journey's goal."),
+    "activated": _("The person had done all that the sequence leads to."),
+    "milestone_reached": _("The person had already done what the message leads to."),
+    "superseded": _("Another journey took over."),
+    "journey_stopped": _("The journey was stopped."),
+    "step_removed": _("The step was taken out of the journey."),
+    "withdrawn": _("Somebody withdrew the message."),
+}
+
+REASONS = GATES | DELIVERY | WITHDRAWN
+
+
+def sentence(reason: str) -> str:
+    """The reason in words; a reason that an app above brought along is shown as it stands."""
+    return str(REASONS.get(reason, reason))

@@ -1,0 +1,12 @@
+from django.urls import path
+
+from messaging import preferences, signup_views, views
+
+urlpatterns = [
+    path("t/c/<str:token>", views.click, name="click"),
+    path("t/o/<str:token>.gif", views.opened, name="open"),
+    path("u/<str:token>/", preferences.unsubscribe, name="unsubscribe"),
+    path("p/<str:token>/", preferences.preferences, name="preferences"),
+    path("f/<slug:key>/", signup_views.form, name="signup-form"),
+    path("confirm/<str:token>/", signup_views.confirm, name="confirm"),
+]

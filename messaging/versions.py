@@ -1,0 +1,69 @@
+"""Frozen templates, and their compiled form in this process."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from messaging.models import Brand, Template, TemplateVersion
+from messaging.skeleton import Skeleton
+
+
+class NoBrand(Exception):
+    """Without a brand no mail has a sender or a postal address."""
+
+
+def content_of(template: Template, brand: Brand | None) -> dict[str, Any]:
+    """All that decides how a mail of this template looks. Raises NoBrand."""
+    if brand is None:
+        raise NoBrand(_("There is no brand yet: fill in its name, sender and postal address first."))
+    return {
+        "language": template.language,
+        "body_format": template.body_format,
+        "message_class": template.message_class,
+        "topic": template.topic.key if template.topic else "",
+        "variants": template.variants,
+        "brand": {
+            name: getattr(brand, name)
+            for name in ("name", "sender", "reply_to", "postal_address", "website", "logo_url", "colours", "legal")
+        },
+    }
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def freeze(template: Template, brand: Brand | None, now: datetime) -> TemplateVersion:
+    """The version of a template as it stands now; made when the first message is written from it. Raises NoBrand."""
+    content = content_of(template, brand)
+    version, _ = TemplateVersion.objects.get_or_create(
+        template=template, digest=digest_of(content), defaults={"content": content, "created_at": now}
+    )
+    return version
+
+
+def language_for(content: Mapping[str, Any], wanted: str) -> str:
+    """The variant for a person's language: the very one, else its base language, else the template's own."""
+    variants = content["variants"]
+    wanted = wanted.replace("_", "-")
+    for candidate in (wanted, wanted.lower(), wanted.split("-")[0].lower()):
+        if candidate in variants:
+            return candidate
+    return content["language"]
+
+
+@lru_cache(maxsize=512)
+def _compiled(digest: str, language: str, base_url: str, content: str) -> Skeleton:
+    return Skeleton(json.loads(content), language)
+
+
+def skeleton(version: TemplateVersion, language: str) -> Skeleton:
+    """The compiled form of one language of a version. Raises what `Skeleton` raises."""
+    # BASE_URL stands in the compiled bytes.
+    return _compiled(version.digest, language, settings.BASE_URL, json.dumps(version.content))

@@ -1,0 +1,181 @@
+"""Writes mails: from a claimed message to the bytes that leave."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import orjson
+import structlog
+from django.conf import settings
+
+from messaging import links, liquid, markup, tokens
+from messaging.channels import Outgoing
+from messaging.headers import HeaderInjection
+from messaging.models import Brand, Template, TemplateVersion
+from messaging.skeleton import Addressee, Skeleton
+from messaging.versions import NoBrand, freeze, language_for, skeleton
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A claimed message with what is known about its person."""
+
+    id: int
+    contact_id: int
+    template_id: int
+    version_id: int | None
+    message_class: str
+    address: str
+    attempts: int
+    journey_key: str
+    context: dict[str, Any]
+    first_name: str
+    last_name: str
+    salutation: str
+    language: str
+    country: str
+    job_title: str
+    attributes: dict[str, Any]
+    company: str | None
+
+    @classmethod
+    def read(cls, row: tuple) -> "Claimed":
+        """A row of `read_claimed`, whose JSON comes as text."""
+        message = list(row)
+        for column in (_CONTEXT, _ATTRIBUTES):
+            message[column] = {} if row[column] == "{}" else orjson.loads(row[column])
+        return cls(*message)
+
+    def person(self, uses: Collection[str] | None = None) -> dict[str, Any]:
+        """What a text may print of a person, or as much of it as is used; what is empty is missing."""
+        own = {
+            "id": self.contact_id,
+            "email": self.address,
+            "first_name": self.first_name,
+            "last_name": self.last_name,
+            "salutation": self.salutation,
+            "language": self.language,
+            "country": self.country,
+            "job_title": self.job_title,
+            "company": self.company,
+        }
+        names = {**self.attributes, **own} if uses is None else uses
+        values = {name: liquid.plain(own[name] if name in own else self.attributes.get(name)) for name in names}
+        return liquid.present(values)
+
+
+_COLUMNS = [one.name for one in fields(Claimed)]
+_CONTEXT, _ATTRIBUTES = _COLUMNS.index("context"), _COLUMNS.index("attributes")
+
+
+@dataclass(frozen=True)
+class Written:
+    """One mail, or the reason why there is none."""
+
+    message: Claimed
+    version_id: int | None = None
+    language: str = ""
+    subject: str = ""
+    context: Mapping[str, Any] | None = None
+    mail: Outgoing | None = None
+    reason: str = ""
+    detail: str = ""
+
+
+class Desk:
+    """Writes the mails of one batch: keys, templates and links are looked up once."""
+
+    def __init__(self, messages: Sequence[Claimed], now: datetime) -> None:
+        self.now = now
+        self.signer, self.first = tokens.current(), tokens.first()
+        self.date = format_datetime(now.astimezone(UTC))
+        self.moment = now.isoformat()
+        self.host = links.host()
+        self.click = f"{settings.BASE_URL}/t/c/"
+        self.versions: dict[int, TemplateVersion | Exception] = {}
+        self.skeletons: dict[tuple[int, str], tuple[Skeleton, dict[str, int]] | Exception] = {}
+        brand = Brand.objects.first()
+        for template in Template.objects.select_related("topic").filter(pk__in={one.template_id for one in messages}):
+            try:
+                self.versions[template.pk] = freeze(template, brand, now)
+            except NoBrand as error:
+                self.versions[template.pk] = error
+
+    def write(self, messages: Sequence[Claimed]) -> list[Written]:
+        """One result for each message, in their order; nothing that one of them holds harms the others."""
+        return [self._write(message) for message in messages]
+
+    def _write(self, message: Claimed) -> Written:
+        version = self.versions[message.template_id]
+        if isinstance(version, Exception):
+            return Written(message, reason="no_brand", detail=str(version))
+        # A mail that somebody asked for on a page speaks the page's language.
+        language = language_for(version.content, str(message.context.get("language") or message.language))
+        compiled = self._skeleton(version, language)
+        if isinstance(compiled, Exception):
+            return Written(message, version.pk, language, reason="render_error", detail=str(compiled))
+        skeleton_, ids = compiled
+        person = message.person(skeleton_.uses)
+        to = self._addressee(message, ids)
+        context = {**(liquid.plain(message.context) if message.context else {}), "contact": person}
+        values = skeleton_.values(context, to, self.moment)
+        kept = {**message.context, "contact": person}
+        try:
+            subject, raw = skeleton_.mail(values, to, self._personal(skeleton_, values, message.id))
+        except HeaderInjection:
+            return Written(message, version.pk, language, context=kept, reason="header_injection")
+        except (liquid.RenderError, markup.MarkupError) as error:
+            return Written(message, version.pk, language, context=kept, reason="render_error", detail=str(error))
+        except Exception as error:
+            log.exception("mail_not_written", message=message.id)
+            detail = f"{type(error).__name__}: {error}"
+            return Written(message, version.pk, language, context=kept, reason="render_error", detail=detail)
+        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw)
+        return Written(message, version.pk, language, subject, kept, mail)
+
+    def _skeleton(self, version: TemplateVersion, language: str) -> tuple[Skeleton, dict[str, int]] | Exception:
+        key = (version.pk, language)
+        if key not in self.skeletons:
+            try:
+                compiled = skeleton(version, language)
+                stored = links.store(compiled.letter.links, self.now)
+                if version.link_counts.get(language) != len(compiled.letter.links):
+                    version.link_counts[language] = len(compiled.letter.links)
+                    version.save(update_fields=["link_counts"])
+                self.skeletons[key] = (
+                    compiled,
+                    {f"l{number}": stored[url] for number, url in enumerate(compiled.letter.links)},
+                )
+            except (liquid.RenderError, markup.MarkupError, ValueError) as error:
+                self.skeletons[key] = error
+        return self.skeletons[key]
+
+    def _addressee(self, message: Claimed, ids: Mapping[str, int]) -> Addressee:
+        signer, base = self.signer, settings.BASE_URL
+        person = signer.token(tokens.PERSON, message.id, message.contact_id)
+        signup = message.context.get("signup")
+        confirm = {"confirm": f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"} if signup else {}
+        return Addressee(
+            message=message.id,
+            address=message.address,
+            message_id=tokens.message_id(self.first, message.id, self.host),
+            date=self.date,
+            links={
+                "open": f"{base}/t/o/{signer.token(tokens.OPEN, message.id)}.gif",
+                "unsubscribe": f"{base}/u/{person}/",
+                "preferences": f"{base}/p/{person}/",
+                **confirm,
+            },
+            tracked={name: f"{self.click}{signer.token(tokens.CLICK, message.id, link)}" for name, link in ids.items()},
+        )
+
+    def _personal(self, compiled: Skeleton, values: Mapping[str, Any], message: int) -> dict[str, str]:
+        urls = compiled.personal_links(values)
+        if not urls:
+            return {}
+        stored = links.store(urls, self.now)
+        return {url: f"{self.click}{self.signer.token(tokens.CLICK, message, link)}" for url, link in stored.items()}

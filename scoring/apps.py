@@ -1,0 +1,33 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ScoringConfig(AppConfig):
+    name = "scoring"
+    verbose_name = _("Scoring")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from contacts.explaining import register_explanation
+        from contacts.merging import settle_by
+        from contacts.retention import register_reader_of_history
+        from contacts.rules import register_leaf
+        from contacts.segments import register_rules
+        from contacts.turning import register_turn
+        from contacts.undoing import goes_along
+        from scoring.definitions import asking, rules
+        from scoring.explaining import explain_score
+        from scoring.fading import next_turn_of_score
+        from scoring.leaf import ScoreIs
+        from scoring.models import ContactScore, ScoreEntry, StageChange
+        from scoring.points import SQL
+
+        register_leaf("score", ScoreIs)
+        register_turn(ScoreIs, next_turn_of_score)
+        register_explanation("score", explain_score, "scoring.view_contactscore")
+        for computed in (ScoreEntry, ContactScore, StageChange):
+            goes_along(computed)
+        settle_by(SQL["settle_ledger"], undo=SQL["part_ledger"])
+        settle_by(SQL["settle_scores"], undo=SQL["part_scores"])
+        register_reader_of_history(asking)
+        register_rules(rules)

@@ -1,0 +1,158 @@
+"""Points with evidence, and the stage each contact stands in."""
+
+from datetime import timedelta
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from contacts.models import Contact
+from contacts.stages import STAGES
+
+
+class ScoreModel(models.Model):
+    """One scale: fit (who they are; never fades) or engagement (what they do; fades by half-life)."""
+
+    KINDS = [("engagement", _("engagement")), ("fit", _("fit"))]
+    key = models.SlugField(_("key"), max_length=64, unique=True)
+    name = models.TextField(_("name"), blank=True, default="")
+    kind = models.TextField(_("kind"), choices=KINDS, default="engagement")
+    qualify_at = models.FloatField(
+        _("qualified from"), null=True, blank=True, help_text=_("points at which a person becomes qualified")
+    )
+    # A contact that fell under `qualify_at - hysteresis` may cross again; without it noise at the line cries wolf.
+    hysteresis = models.FloatField(_("hysteresis"), default=5)
+    # What of this definition everybody was last asked by, and when: see scoring.points.
+    applied = models.TextField(default="", db_default="", editable=False)
+    swept_at = models.DateTimeField(null=True, editable=False)
+    is_recount_asked = models.BooleanField(default=False, db_default=False, editable=False)
+
+    class Meta:
+        verbose_name = _("score")
+        verbose_name_plural = _("scores")
+        ordering = ["key"]
+
+    def __str__(self):
+        return self.name or self.key
+
+
+class ScoreRule(models.Model):
+    """What earns points. `when` is a `did` leaf for engagement (asked of each touchpoint) or any rule for fit."""
+
+    model = models.ForeignKey(ScoreModel, models.CASCADE, related_name="rules", verbose_name=_("score"))
+    key = models.SlugField(_("key"), max_length=64)
+    name = models.TextField(_("name"), blank=True, default="")
+    when = models.JSONField(pgettext_lazy("condition", "when"))
+    points = models.FloatField(_("points"))
+    half_life = models.DurationField(_("half-life"), null=True, blank=True, help_text=_("empty: never fades"))
+    cap_per_day = models.FloatField(_("at most a day"), null=True, blank=True)
+    is_active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        verbose_name = _("score rule")
+        verbose_name_plural = _("score rules")
+        ordering = ["model", "key"]
+        constraints = [
+            models.UniqueConstraint(name="score_rule_key_once", fields=["model", "key"]),
+            # Under an hour the weight of a day's events would outgrow a float.
+            models.CheckConstraint(
+                name="half_life_is_an_hour_or_more", condition=Q(half_life=None) | Q(half_life__gte=timedelta(hours=1))
+            ),
+            models.CheckConstraint(
+                name="cap_per_day_is_not_negative", condition=Q(cap_per_day=None) | Q(cap_per_day__gte=0)
+            ),
+        ]
+
+    def __str__(self):
+        return self.name or self.key
+
+
+class ScoreEntry(models.Model):
+    """The ledger: what one rule gave one contact on one day (UTC), event by event.
+
+    `weight` is Σ points·2^((t − day)/half-life) over the day's events, so the day's worth at any later instant T is
+    weight·2^(−(T − day)/half-life), exactly. `points` is the plain sum after the cap. A rule that never fades has
+    weight = points. Fit rules keep one row on the day 1970-01-01 that holds while the rule holds; its one instant is
+    when it began to hold.
+
+    The row keeps the half-life by which it was booked, so an edited rule counts from then on and history stays.
+    """
+
+    # The unique constraint is index enough; each further one costs every booking a quarter.
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="score_entries", db_index=False)
+    rule = models.ForeignKey(ScoreRule, models.CASCADE, related_name="entries", db_index=False)
+    day = models.DateField()
+    points = models.FloatField()
+    weight = models.FloatField()
+    half_life = models.DurationField(null=True)
+    touchpoint_ids = ArrayField(models.BigIntegerField(), default=list)
+    # Each event's instant and what it gave (0 once the day's cap is reached), in step with touchpoint_ids, by instant.
+    occurred_ats = ArrayField(models.DateTimeField(), default=list)
+    event_points = ArrayField(models.FloatField(), default=list)
+
+    class Meta:
+        verbose_name = _("score entry")
+        verbose_name_plural = _("score ledger")
+        constraints = [models.UniqueConstraint(name="score_entry_once_a_day", fields=["contact", "rule", "day"])]
+
+
+class ContactScore(models.Model):
+    """Where a contact stood at `computed_at`, and when it falls under the threshold if nothing more happens."""
+
+    contact = models.ForeignKey(
+        Contact, models.CASCADE, related_name="scores", db_index=False, verbose_name=_("contact")
+    )
+    model = models.ForeignKey(
+        ScoreModel, models.CASCADE, related_name="contact_scores", db_index=False, verbose_name=_("score")
+    )
+    value = models.FloatField(_("value"))
+    computed_at = models.DateTimeField(_("computed"))
+    is_over = models.BooleanField(_("over the threshold"), default=False, db_default=False)
+    falls_at = models.DateTimeField(_("falls under it"), null=True)
+
+    class Meta:
+        verbose_name = _("contact's score")
+        verbose_name_plural = _("contacts' scores")
+        constraints = [models.UniqueConstraint(name="contact_score_once", fields=["contact", "model"])]
+        indexes = [
+            models.Index(fields=["model", "-value"], name="contact_score_value"),
+            models.Index(fields=["falls_at"], name="contact_score_falls", condition=Q(falls_at__isnull=False)),
+        ]
+
+
+class StageRule(models.Model):
+    """Who enters a stage. The highest stage whose rule holds wins; nobody falls by these rules alone."""
+
+    stage = models.TextField(_("stage"), choices=STAGES, unique=True)
+    rule = models.JSONField(_("rule"))
+    # The rule of which everybody was last asked, and when: see scoring.stages.
+    applied = models.TextField(default="", db_default="", editable=False)
+    swept_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("stage rule")
+        verbose_name_plural = _("stage rules")
+
+    def __str__(self):
+        return self.get_stage_display()
+
+
+class StageChange(models.Model):
+    """The ledger of stages: each move, up or down, with its reason."""
+
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="stage_changes", verbose_name=_("contact"))
+    from_stage = models.TextField(pgettext_lazy("stage", "from"), choices=STAGES)
+    to_stage = models.TextField(pgettext_lazy("stage", "to"), choices=STAGES)
+    reason = models.TextField(_("reason"))
+    touchpoint_id = models.BigIntegerField(null=True)
+    changed_at = models.DateTimeField(_("when"))
+
+    class Meta:
+        verbose_name = _("stage change")
+        verbose_name_plural = _("stage changes")
+        indexes = [models.Index(fields=["contact", "changed_at"], name="stagechange_contact")]
+        constraints = [
+            models.CheckConstraint(name="stage_change_changes", condition=~Q(from_stage=models.F("to_stage"))),
+        ]
