@@ -1,0 +1,25 @@
+"""The tables of this app, by subject; import them from here."""
+
+from messaging.models.brand import Brand
+from messaging.models.outbox import Message
+from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
+from messaging.models.signups import Signup, SignupForm
+from messaging.models.templates import Template, TemplateVersion, Topic
+from messaging.models.tracking import Hit, Link, SigningKey
+
+__all__ = [
+    "Brand",
+    "Hit",
+    "Holdout",
+    "Link",
+    "Message",
+    "Protection",
+    "SendingPolicy",
+    "SigningKey",
+    "Signup",
+    "SignupForm",
+    "Suppression",
+    "Template",
+    "TemplateVersion",
+    "Topic",
+]

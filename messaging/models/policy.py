@@ -1,0 +1,103 @@
+"""When and how often people hear from us, and who must not."""
+
+from datetime import time, timedelta
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower, Trim
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from contacts.identity import normalise
+from contacts.models import Contact
+
+
+class SendingPolicy(models.Model):
+    """When and how often people hear from us: one row."""
+
+    quiet_from = models.TimeField(_("quiet from"), default=time(20))
+    quiet_until = models.TimeField(_("quiet until"), default=time(8))
+    per_day = models.PositiveSmallIntegerField(_("marketing messages a day"), default=1)
+    per_week = models.PositiveSmallIntegerField(_("marketing messages a week"), default=3)
+    per_month = models.PositiveSmallIntegerField(_("marketing messages in 30 days"), default=12)
+    max_defer = models.DurationField(_("wait at most"), default=timedelta(hours=72))
+    global_holdout = models.PositiveSmallIntegerField(
+        _("global holdout, per cent"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(20)],
+        help_text=_("So many of a hundred people get no marketing at all, to measure its effect; 0 to 20."),
+    )
+
+    class Meta:
+        verbose_name = _("sending policy")
+        verbose_name_plural = _("sending policy")
+        constraints = [
+            models.CheckConstraint(name="there_is_one_policy", condition=Q(pk=1)),
+            models.CheckConstraint(name="most_people_are_not_held_out", condition=Q(global_holdout__lte=20)),
+        ]
+
+    def __str__(self):
+        return str(_("Sending policy"))
+
+
+class Holdout(models.Model):
+    """Whether a person belongs to a holdout group: decided once, when the first message was due, and kept."""
+
+    # "global": no marketing at all.
+    scope = models.TextField()
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="holdouts", db_index=False)
+    is_held = models.BooleanField()
+    decided_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="held_out_or_not_once", fields=["contact", "scope"])]
+
+
+class Protection(models.Model):
+    """Until when promotions leave a person in peace, because of one onboarding (`source`); the longest counts."""
+
+    contact = models.ForeignKey(Contact, models.CASCADE, related_name="protections")
+    source = models.TextField(unique=True)
+    until = models.DateTimeField()
+
+
+class Suppression(models.Model):
+    """An address (normalised) that nobody may write to any more."""
+
+    REASONS = [
+        ("unsubscribed", _("unsubscribed")),
+        ("bounced", _("hard bounce")),
+        ("complained", _("complaint")),
+        ("manual", _("by hand")),
+        ("erased", _("erased")),
+    ]
+    address = models.TextField(_("address"), unique=True)
+    channel = models.TextField(_("channel"), default="email")
+    reason = models.TextField(_("reason"), choices=REASONS)
+    detail = models.TextField(_("detail"), blank=True, default="")
+    suppressed_at = models.DateTimeField(_("since"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("suppressed address")
+        verbose_name_plural = _("suppressed addresses")
+        constraints = [
+            # The gates look for this form; an address in another one would stop nothing.
+            models.CheckConstraint(
+                name="suppressed_addresses_are_normalised", condition=Q(address=Lower(Trim("address")))
+            ),
+        ]
+
+    def __str__(self):
+        return self.address
+
+    def clean(self):
+        """Writes the address as contacts have theirs. Raises ValidationError where it is none."""
+        if not self.address:
+            return
+        try:
+            self.address = normalise("email", self.address)
+        except ValueError as error:
+            raise ValidationError({"address": str(error)}) from None

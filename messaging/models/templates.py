@@ -1,0 +1,127 @@
+"""What a message says, and what it is about."""
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q, Value
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from messaging.linter import check
+
+
+class Topic(models.Model):
+    """What a message is about; people allow or refuse topics."""
+
+    key = models.SlugField(_("key"), max_length=64, unique=True)
+    name = models.TextField(_("name"))
+    names = models.JSONField(_("name by language"), default=dict, blank=True)
+    description = models.TextField(_("description"), blank=True, default="")
+    is_opt_in = models.BooleanField(
+        _("only with consent"), default=True, help_text=_("off: everybody until they refuse (opt-out)")
+    )
+    is_double_opt_in = models.BooleanField(
+        _("only once confirmed by mail"), default=False, db_default=False, help_text=_("double opt-in")
+    )
+
+    class Meta:
+        verbose_name = _("topic")
+        verbose_name_plural = _("topics")
+        ordering = ["key"]
+        constraints = [
+            models.CheckConstraint(
+                name="who_must_confirm_must_consent", condition=Q(is_double_opt_in=False) | Q(is_opt_in=True)
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+    def clean(self):
+        if self.is_double_opt_in and not self.is_opt_in:
+            raise ValidationError(
+                {"is_double_opt_in": _("Only what needs consent can be confirmed: tick “only with consent” too.")}
+            )
+
+
+class Template(models.Model):
+    """A message as people edit it. What leaves is a `TemplateVersion`."""
+
+    CLASSES = [
+        ("marketing", _("marketing")),
+        ("operational", _("operational")),
+        ("transactional", _("transactional")),
+    ]
+    FORMATS = [("markdown", _("Markdown")), ("mjml", _("MJML")), ("html", _("HTML")), ("blocks", _("blocks"))]
+    key = models.SlugField(_("key"), max_length=64, unique=True)
+    name = models.TextField(_("name"), blank=True, default="")
+    topic = models.ForeignKey(Topic, models.PROTECT, null=True, blank=True, verbose_name=_("topic"))
+    message_class = models.TextField(_("class"), choices=CLASSES, default="marketing")
+    channel = models.TextField(_("channel"), default="email", editable=False)
+    language = models.TextField(_("language"), default="en", help_text=_("of the text below; others stand beside it"))
+    subject = models.TextField(_("subject"))
+    preheader = models.TextField(_("preheader"), blank=True, default="")
+    body_format = models.TextField(_("written in"), choices=FORMATS, default="markdown")
+    body = models.TextField(_("body"))
+    # {"cs": {"subject": …, "preheader": …, "body": …}}
+    translations = models.JSONField(_("translations"), default=dict, blank=True)
+    is_repeatable = models.BooleanField(_("may reach a person more than once"), default=False)
+    updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("template")
+        verbose_name_plural = _("templates")
+        ordering = ["key"]
+        constraints = [
+            # Marketing without a topic could not be refused by topic.
+            models.CheckConstraint(
+                name="marketing_has_a_topic", condition=~Q(message_class="marketing") | Q(topic__isnull=False)
+            ),
+        ]
+
+    def __str__(self):
+        return self.name or self.key
+
+    @property
+    def variants(self) -> dict[str, dict[str, str]]:
+        """The text in each language; a translation may leave out what is the same."""
+        own = {"subject": self.subject, "preheader": self.preheader, "body": self.body}
+        others = {
+            language: own | {key: text for key, text in variant.items() if key in own and text}
+            for language, variant in (self.translations or {}).items()
+        }
+        return {self.language: own, **others}
+
+    def clean(self):
+        """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
+        if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
+            raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
+        problems = check(
+            variants=self.variants,
+            body_format=self.body_format,
+            message_class=self.message_class,
+            own_language=self.language,
+        )
+        found: dict[str, list[str]] = {}
+        for one in problems:
+            field = one.field.split(".")[0]
+            detail = (
+                one.sentence if field == one.field else f"{one.field.removeprefix('translations.')}: {one.sentence}"
+            )
+            found.setdefault(field, []).append(detail)
+        if found:
+            raise ValidationError(found)
+
+
+class TemplateVersion(models.Model):
+    """A template as it was when messages were rendered from it: never changed, so each mail can be shown again."""
+
+    template = models.ForeignKey(Template, models.CASCADE, related_name="versions")
+    digest = models.TextField(help_text="SHA-256 of content")
+    # {"language": …, "body_format": …, "variants": {"en": {"subject":, "preheader":, "body":}}, "brand": {…}}
+    content = models.JSONField()
+    # How many links each language tracks: who clicks all of them within two seconds is a program.
+    link_counts = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="template_version_once", fields=["template", "digest"])]
