@@ -1,7 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
-from messaging.models.outbox import Message
+from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
 from messaging.models.templates import Template, TemplateVersion, Topic
