@@ -6,7 +6,7 @@ from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from messaging.linter import check
+from messaging.linter import PLACEHOLDER_BRAND, check
 
 
 class Topic(models.Model):
@@ -95,14 +95,17 @@ class Template(models.Model):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
-        problems = check(
-            variants=self.variants,
-            body_format=self.body_format,
-            message_class=self.message_class,
-            own_language=self.language,
-        )
+        content = {
+            "language": self.language,
+            "body_format": self.body_format,
+            "message_class": self.message_class,
+            "variants": self.variants,
+            "brand": PLACEHOLDER_BRAND,
+        }
         found: dict[str, list[str]] = {}
-        for one in problems:
+        for one in check(content):
+            if not one.is_unsendable:
+                continue
             field = one.field.split(".")[0]
             detail = (
                 one.sentence if field == one.field else f"{one.field.removeprefix('translations.')}: {one.sentence}"
