@@ -279,7 +279,7 @@ def of_links(look: Look, language: str, name: str, source: str, dead: Mapping[st
         if GAP in href:
             continue
         if href in dead:
-            yield problem("dead_link", name, language, excerpt=href, reason=dead[href])
+            yield problem(f"dead_link.{dead[href]}", name, language, excerpt=href)
         if href.lower().startswith("http://"):
             yield problem("insecure_link", name, language, excerpt=href, line=line_of(source, href))
         yield from _honest(anchor, language, name)

@@ -94,7 +94,11 @@ SENTENCES: dict[str, str | Promise] = {
         "The link to %(excerpt)s is a picture without alternative text, so nobody hears where it leads. Say it in "
         'alt="…".'
     ),
-    "dead_link": _("The link %(excerpt)s does not work: %(reason)s. Correct it, or leave it out."),
+    "dead_link.not_found": _("The page %(excerpt)s is not there. Correct the link, or leave it out."),
+    "dead_link.no_host": _("The link %(excerpt)s leads to a name that nobody has. Correct it, or leave it out."),
+    "dead_link.no_answer": _("The link %(excerpt)s leads to a server that is silent. Correct it, or leave it out."),
+    "dead_link.tls": _("The link %(excerpt)s leads to a server that browsers warn of. Correct it, or leave it out."),
+    "dead_link.failing": _("The link %(excerpt)s leads to a page that fails. Correct it, or leave it out."),
     "empty_link": _("The link “%(excerpt)s” has no address. Give it one, or leave it out."),
     "insecure_link": _("Line %(line)d: %(excerpt)s is not encrypted. Write https://."),
     "missing_translation": _("There is no text in this language; whoever speaks it gets “%(own)s”. Add a translation."),

@@ -84,7 +84,7 @@ BROKEN = [
     ("alt_text", "error", "body", "a.png", {"body": '<img src="https://acme.example/a.png">' + " word" * 10}),
     ("alt_text", "error", "body", "nobody hears",
      {"body": "[![](https://acme.example/a.png)](https://acme.example/x)" + " word" * 10}),
-    ("dead_link", "error", "body", "not_found", {"body": f"[Look]({LINK})"}),
+    ("dead_link", "error", "body", "is not there", {"body": f"[Look]({LINK})"}),
     ("empty_link", "error", "body", "“Look”", {"body": "[Look](#)"}),
     ("insecure_link", "warning", "body", "Line 3", {"body": "One.\n\n[Look](http://acme.example/)"}),
     ("missing_translation", "warning", "translations.de.body", "“en”", {"told": {"languages": ["de"]}}),
