@@ -217,6 +217,8 @@ class BrandForm(forms.ModelForm):
             "reply_to": forms.TextInput(attrs=_SHORT),
             "postal_address": _lines(2),
         }
+        # The admin takes a help text for HTML.
+        help_texts = {"sender": "Acme &lt;hello@acme.example&gt;"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -34,7 +34,7 @@ PLAIN = {
     "primary": "#1a56db", "button_text": "#ffffff", "text": "#1f2328", "link": "#1a56db", "background": "#ffffff",
     "dark_primary": "#8ab4f8", "dark_text": "#e8eaed", "dark_link": "#8ab4f8", "dark_background": "#1b1d21",
 }  # fmt: skip
-FONTS = {"body": gettext_lazy("text"), "heading": gettext_lazy("headings")}
+FONTS = {"body": gettext_lazy("font of text"), "heading": gettext_lazy("font of headings")}
 # Every mail program has these; a stack ends in one, so that nobody sees whatever happens to be there.
 GENERIC = ("serif", "sans-serif", "monospace", "cursive", "system-ui")
 TONE = {

@@ -22,6 +22,7 @@ from messaging.models import Brand, LintFinding, Reading
 
 # More findings than this nobody reads on one page; the worst come first.
 MOST = 300
+OPENED = 5
 # So many messages are looked at while somebody waits; more are left to the next minute's alarm.
 MOST_AT_ONCE = 100
 LONGEST_REASON = 300
@@ -32,6 +33,7 @@ class Said:
     """A finding as one line of the page."""
 
     finding: LintFinding
+    title: str  # of its rule
     sentence: str
 
 
@@ -44,6 +46,15 @@ class Pile:
     severity: str
     url: str = ""
     lines: list[Said] = field(default_factory=list)
+
+    @property
+    def first(self) -> list[Said]:
+        return self.lines[:OPENED]
+
+    @property
+    def rest(self) -> list[Said]:
+        """Those that are folded away."""
+        return self.lines[OPENED:]
 
 
 @require_safe
@@ -91,7 +102,8 @@ def _number(text: str | None) -> int:
 
 
 def _said(one: LintFinding) -> Said:
-    return Said(one, in_words(one.said, one.values))
+    rule = RULES.get(one.rule)
+    return Said(one, str(rule.title) if rule else one.rule, in_words(one.said, one.values))
 
 
 def by_rule(findings: Iterable[LintFinding]) -> list[Pile]:

@@ -107,7 +107,7 @@ SENTENCES: dict[str, str | Promise] = {
     "banned_word": _("Line %(line)d: we do not use the word “%(word)s”."),
     "glossary": _("Line %(line)d: we write “%(term)s”, not “%(word)s”."),
     "tone.sentence": _("A sentence has %(count)d words, at most %(most)d are ours: “%(excerpt)s”. Make it two."),
-    "tone.exclamation": _("There are %(count)d exclamation marks, at most %(most)d are ours. Leave some out."),
+    "tone.exclamation": _("Exclamation marks: %(count)d, at most %(most)d are ours. Leave some out."),
     "tone.capitals": _(
         "Of the letters, %(count)d per cent are capitals, at most %(most)d are ours. Write in small letters."
     ),

@@ -98,7 +98,7 @@ BROKEN = [
     ("glossary", "warning", "body", "we write “e-mail”, not “Email”", {"body": "Email us."}),
     ("glossary", "warning", "body", "not “ACME cloud”", {"body": "Try ACME cloud today."}),
     ("tone", "warning", "body", "has 24 words", {"body": "word " * 24 + "."}),
-    ("tone", "warning", "body", "2 exclamation marks", {"body": "So! And so!"}),
+    ("tone", "warning", "body", "Exclamation marks: 2", {"body": "So! And so!"}),
     ("tone", "warning", "body", "capitals", {"body": "WE HAVE SOMETHING NEW FOR ALL THE WORLD IN IT"}),
     ("tone", "warning", "translations.cs.body", "“můžeš” is familiar", {"language": "cs", "body": "Teď můžeš začít."}),
     ("tone", "warning", "translations.pl.body", "“Państwa” is formal", {"language": "pl", "body": "Plan dla Państwa."}),
