@@ -187,7 +187,7 @@ def fieldsets_of(brand: Brand | None) -> list[tuple[str | Promise | None, dict[s
     groups: list[tuple[str | Promise | None, dict[str, Any]]] = [
         (None, {"fields": ["name", "sender", "reply_to", "postal_address", "website"]}),
         (
-            _("Look"),
+            _("Appearance"),
             {
                 "fields": ["logo_url", *light, *some("font_"), "button_radius"],
                 "description": _(
@@ -196,7 +196,7 @@ def fieldsets_of(brand: Brand | None) -> list[tuple[str | Promise | None, dict[s
                 ),
             },
         ),
-        (_("Look in dark"), {"fields": some("colour_dark")}),
+        (_("Appearance in dark"), {"fields": some("colour_dark")}),
         (_("Voice"), {"fields": ["languages", *some("tone_")]}),
     ]
     for language in ["all", *languages_of(brand if brand and brand.pk else None)]:
