@@ -1,18 +1,22 @@
 """What journeys say: the templates that their steps send, and what the linter has against those."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns import graph
 from campaigns.models import JourneyVersion
+from messaging.linter import Problem
 from messaging.linting import ask, problems_of
 from messaging.models import Template
 
 # The words of a definition behind which a template's key stands.
 WORDS = ("send", "default", "nudge")
+# So many warnings of one template are told.
+MOST_WARNINGS = 3
 # The states of a journey in which it may still send.
 LIVE = ("live", "paused", "closing")
 
@@ -56,19 +60,31 @@ def problems(definition: Any) -> list[graph.Problem]:
     templates = Template.objects.select_related("topic").in_bulk({one.template for one in named}, field_name="key")
     if not templates:
         return []
-    told = ask()
-    found = []
-    for one in named:
-        if template := templates.get(one.template):
-            for problem in problems_of(template, told):
-                level = "later" if problem.severity == "error" else "warning"
-                values = {
-                    "template": template, "language": problem.language, "sentence": problem.sentence,
-                    "rule": problem.rule,
-                }  # fmt: skip
-                said = _("“%(template)s” (%(language)s): %(sentence)s [%(rule)s]") % values
-                found.append(graph.Problem(one.path, one.step_key, said, level))
-    return found
+    asked = ask()
+    return [
+        problem
+        for one in named
+        if one.template in templates
+        for problem in _said_of(one, templates[one.template], problems_of(templates[one.template], asked))
+    ]
+
+
+def _said_of(use: Use, template: Template, found: Sequence[Problem]) -> Iterator[graph.Problem]:
+    """All errors, and the first of the warnings: a journey's page is no place for all of them."""
+    warnings = 0
+    for one in found:
+        warnings += one.severity != "error"
+        if warnings <= MOST_WARNINGS:
+            values = {"template": template, "language": one.language, "sentence": one.sentence, "rule": one.rule}
+            said = _("“%(template)s” (%(language)s): %(sentence)s [%(rule)s]") % values
+            yield graph.Problem(use.path, use.step_key, said, "later" if one.severity == "error" else "warning")
+    if (more := warnings - MOST_WARNINGS) > 0:
+        said = ngettext(
+            "“%(template)s”: %(count)d more warning; the page of consistency has it.",
+            "“%(template)s”: %(count)d more warnings; the page of consistency has them.",
+            more,
+        )
+        yield graph.Problem(use.path, use.step_key, said % {"template": template, "count": more}, "warning")
 
 
 def live() -> Iterator[tuple[str, str]]:

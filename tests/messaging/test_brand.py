@@ -251,7 +251,8 @@ def test_the_page_says_where_the_brand_drifts(marketer, live):
     page = marketer.get(PAGE).content.decode()
     for words in [
         str(RULES["empty_link"].title), "we do not use the word “Cheap”", 'fill="#b00020"',
-        "Papyrus", "we write “e-mail”, not “Email”", "Languages missing", "<strong>1</strong></td>", "All messages come from Acme",
+        "Papyrus", "we write “e-mail”, not “Email”", "Languages missing", "<strong>1</strong></td>",
+        "All messages come from Acme",
     ]:  # fmt: skip
         assert words in page, words
     assert page.index(str(RULES["empty_link"].title)) < page.index(str(RULES["banned_word"].title))  # errors first

@@ -98,6 +98,14 @@ def test_warnings_are_shown_and_hinder_nothing(kit, now):
     assert publish(journey, now).state == "live"
 
 
+def test_of_many_warnings_a_journey_tells_the_first_and_how_many_more(kit, now):
+    Brand.objects.update(banned_words=["one", "two", "three", "four", "five"])
+    letter("hello", body="One two three four five.")
+    problems = publishing.problems(publishing.draft_of(draft(now, {"send": "hello"})))
+    assert [one.level for one in problems] == ["warning"] * 4
+    assert "2 more warnings" in problems[-1].message
+
+
 @pytest.mark.parametrize(
     "body", ["<style>p, div, a {display:none}</style><b>Hi</b>", "<style>* {font-size:0}</style><b>Hi</b>"]
 )
