@@ -49,8 +49,8 @@ def content(language="en", brand=None, body_format="markdown", message_class="ma
     variants = {code: dict(texts) for code, texts in TEXTS.items()}
     variants[language] |= values
     return {
-        "channel": channel, "language": "en", "body_format": body_format, "message_class": message_class, "topic": "news",
-        "variants": variants, "brand": BRAND | (brand or {}),
+        "channel": channel, "language": "en", "body_format": body_format, "message_class": message_class,
+        "topic": "news", "variants": variants, "brand": BRAND | (brand or {}),
     }  # fmt: skip
 
 
