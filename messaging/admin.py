@@ -93,13 +93,13 @@ class TopicAdmin(admin.ModelAdmin):
 
 @admin.register(Template)
 class TemplateAdmin(admin.ModelAdmin):
-    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look"]
-    list_filter = ["message_class"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
+    list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
     prepopulated_fields = {"key": ["name"]}
     fieldsets = [
-        (None, {"fields": [("name", "key"), ("message_class", "topic"), "is_repeatable"]}),
+        (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), "is_repeatable"]}),
         (_("Text"), {"fields": ["language", "subject", "preheader", "body_format", "body"]}),
         (_("Other languages"), {"fields": ["translations"]}),
     ]
