@@ -30,14 +30,19 @@ def read(content: Mapping[str, Any]) -> dict[str, Any]:
     tone = {}
     for language in content["variants"]:
         try:
-            letter = markup.build(dict(content), language)
+            said = _said(content, language)
         except markup.MarkupError:
             continue  # the linter says so itself
-        said = linter.said_in(content, language, linter_looks.look_at(letter))
         stretches = [text for one in said.values() for text in one]
         familiar, formal = linter_words.address_of(stretches, language)
         tone[language] = linter_words.measure(said) | {"familiar": len(familiar), "formal": len(formal)}
     return {"colours": dict(found), "fonts": dict(fonts), "tone": tone}
+
+
+def _said(content: Mapping[str, Any], language: str) -> dict[str, list[str]]:
+    if content.get("channel", "email") != "email":
+        return linter.said_plainly(content, language)
+    return linter.said_in(content, language, linter_looks.look_at(markup.build(dict(content), language)))
 
 
 # The page ------------------------------------------------------------------------------------------------------------

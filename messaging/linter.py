@@ -105,7 +105,7 @@ def _of_plain_text(content: Mapping[str, Any], language: str, around: Around) ->
         length = texts.counted(sources["body"], language=language, message_class=content["message_class"])
         if length.parts > texts.MOST_PARTS:
             found.append(problem("too_many_parts", names["body"], language, reason=texts.too_long(length)))
-    said = {names[name]: [linter_looks.without_liquid(text, is_html=False)] for name, text in sources.items() if text}
+    said = said_plainly(content, language)
     named = {names[name]: text for name, text in sources.items()}
     found += linter_words.of_words(said, named, language, around.voice)
     return found
@@ -126,6 +126,16 @@ def said_in(content: Mapping[str, Any], language: str, look: linter_looks.Look) 
         names["preheader"]: [flat["preheader"]] if flat["preheader"] else [],
         names["body"]: linter_looks.words_of(look, frame),
     }
+
+
+def said_plainly(content: Mapping[str, Any], language: str) -> dict[str, list[str]]:
+    """The same of a message that is no mail."""
+    names, variant = names_of(content, language), content["variants"][language]
+    flat = {
+        name: linter_looks.plain(linter_looks.without_liquid(str(variant.get(name) or ""), is_html=False))
+        for name in ("subject", "body")
+    }
+    return {names[name]: [text] if text else [] for name, text in flat.items()}
 
 
 def _of_form(texts: Mapping[str, str], names: Mapping[str, str], language: str) -> Iterator[Problem]:

@@ -15,12 +15,12 @@ from django.db.models import Count, QuerySet
 from django.utils.timezone import localtime
 
 from contacts.models import Heartbeat
-from messaging import deadlinks, drift, markup
+from messaging import deadlinks, drift, liquid, markup
 from messaging.linter import Problem
 from messaging.linting import Asked, ask, problems_of
 from messaging.models import LintFinding, Reading, Template
 from messaging.uses import live_templates
-from messaging.versions import NoBrand, content_of
+from messaging.versions import NoBrand, compiled, content_of
 
 log = structlog.get_logger(__name__)
 
@@ -109,8 +109,8 @@ def _links(template: Template, asked: Asked) -> Iterator[str]:
     try:
         content = content_of(template, asked.brand)
         for language in content["variants"]:
-            yield from markup.build(content, language).links
-    except (NoBrand, markup.MarkupError):
+            yield from compiled(content, language).letter.links
+    except (NoBrand, markup.MarkupError, liquid.RenderError, ValueError):
         return  # the linter says so itself
 
 

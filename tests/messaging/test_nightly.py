@@ -192,6 +192,14 @@ def test_a_finding_comes_stays_goes_and_comes_back(kit, now):
     assert (one.since, one.resolved_at) == (now + 3 * DAY, None)
 
 
+def test_a_short_message_is_looked_at_like_a_mail(kit, now):
+    one = letter("sms", channel="sms", body="Cheap plans: https://acme.example/plans", preheader="")
+    publish(draft(now, {"send": "sms"}), now)
+    assert look(now).warnings == 1
+    assert Reading.objects.get(template=one).tone["en"]["words"] == 4
+    assert list(nightly._links(one, nightly.ask())) == ["https://acme.example/plans"]
+
+
 def test_what_is_sent_no_more_is_no_finding_and_is_read_no_more(kit, now):
     letter("hello", body="Cheap plans.")
     journey = publish(draft(now, {"send": "hello"}), now)
