@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from contacts.models import Heartbeat
-from messaging import drift, nightly
+from messaging import deadlinks, drift, nightly
 from messaging.linter import RULES, in_words
 from messaging.models import Brand, LintFinding, Reading
 
@@ -135,7 +135,8 @@ def look(request: HttpRequest) -> HttpResponse:
         Heartbeat.objects.filter(name=nightly.ROUND).delete()
         messages.success(request, _("There are many messages: they are looked at within the next minutes."))
         return redirect("admin:messaging_consistency")
-    # Links take their time and are asked at night.
+    # All links together take their time and are asked at night.
+    deadlinks.look_at_dead(timezone.now())
     done = nightly.lint(timezone.now(), asks_links=False)
     if done is None:
         messages.info(request, _("Somebody else is looking just now; load this page again in a moment."))

@@ -28,6 +28,9 @@ FRESH = timedelta(hours=20)
 MOST = 300
 MOST_SECONDS = 120.0
 HANDS = 8
+# While a person waits for the answer.
+MOST_WHILE_WAITING, SECONDS_WHILE_WAITING = 20, 8.0
+KEPT = timedelta(days=30)
 # Only a server that says so is believed at once; all else must be the same a night later.
 FINAL = ("not_found",)
 _GONE = {404, 410}
@@ -53,14 +56,14 @@ def known() -> dict[str, str]:
     return dict(LinkCheck.objects.exclude(problem="").filter(sure).values_list("url", "problem"))
 
 
-def look(urls: Iterable[str], now: datetime) -> int:
-    """Asks the addresses that were not asked since the last night, and keeps what they said; how many were asked.
+def look(urls: Iterable[str], now: datetime, *, fresh: timedelta = FRESH, seconds: float = MOST_SECONDS) -> int:
+    """Asks the addresses that were not asked for so long, and keeps what they said; how many were asked.
 
-    It may take two minutes of network, so never inside a transaction: raises RuntimeError there.
+    It may take minutes of network, so never inside a transaction: raises RuntimeError there.
     """
     if connection.in_atomic_block:
         raise RuntimeError("Links are not asked inside a transaction.")
-    verdicts = _ask_all(_due(urls, now))
+    verdicts = _ask_all(_due(urls, now, fresh), seconds)
     if len(_hosts(verdicts)) > 2 and all(one.status is None for one in verdicts):
         # Rather we than all of them are cut off.
         log.warning("links_not_reached", count=len(verdicts))
@@ -69,11 +72,22 @@ def look(urls: Iterable[str], now: datetime) -> int:
     return len(verdicts)
 
 
-def _due(urls: Iterable[str], now: datetime) -> list[str]:
+def look_at_dead(now: datetime) -> int:
+    """Asks the dead ones again, for somebody who mended a page and waits; how many were asked."""
+    dead = sorted(known())[:MOST_WHILE_WAITING]
+    return look(dead, now, fresh=timedelta(0), seconds=SECONDS_WHILE_WAITING) if dead else 0
+
+
+def forget(now: datetime) -> int:
+    """Drops what nobody has asked for a month: those links stand in no live message any more. How many."""
+    return LinkCheck.objects.filter(checked_at__lt=now - KEPT).delete()[0]
+
+
+def _due(urls: Iterable[str], now: datetime, fresh: timedelta) -> list[str]:
     """Those to ask now: first those never asked, then the longest ago."""
     wanted = {url for url in urls if url.lower().startswith(("http://", "https://"))}
     asked = dict(LinkCheck.objects.filter(digest__in=map(_digest, wanted)).values_list("url", "checked_at"))
-    due = [url for url in wanted if url not in asked or now - asked[url] >= FRESH]
+    due = [url for url in wanted if url not in asked or now - asked[url] >= fresh]
     return sorted(due, key=lambda url: (asked[url].timestamp() if url in asked else 0.0, url))[:MOST]
 
 
@@ -85,9 +99,9 @@ def _hosts(verdicts: Sequence[Verdict]) -> set[str]:
     return {one.url.split("/")[2].lower() for one in verdicts if one.url.count("/") > 1}
 
 
-def _ask_all(urls: Sequence[str]) -> list[Verdict]:
+def _ask_all(urls: Sequence[str], seconds: float) -> list[Verdict]:
     """Each server is asked by one thread, one address after the other. No database in there."""
-    until = time.monotonic() + MOST_SECONDS
+    until = time.monotonic() + seconds
     by_server: dict[tuple[str, str, int], list[tuple[str, outward.Target]]] = {}
     for url in urls:
         try:

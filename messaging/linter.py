@@ -82,7 +82,7 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
     body = names["body"]
     subject, preheader = (said[names[name]][0] if said[names[name]] else "" for name in ("subject", "preheader"))
     found += linter_looks.of_the_law(look, content, language, body)
-    found += linter_looks.of_looks(look, language, body)
+    found += linter_looks.of_looks(look, language, body, texts["body"])
     found += linter_looks.of_links(look, language, body, texts["body"], around.dead)
     found += linter_looks.of_size(letter, look, language, body)
     found += linter_looks.of_brand(texts["body"], content["brand"], language, body)
@@ -101,7 +101,9 @@ def _of_plain_text(content: Mapping[str, Any], language: str, around: Around) ->
     found = [problem("empty", names["body"], language)] if not sources["body"].strip() else []
     for name, text in sources.items():
         found += _of_liquid(text, names[name], language, around, is_html=False)
-    if content["channel"] == "sms" and not any(one.is_unsendable for one in found):
+    if any(one.is_unsendable for one in found):
+        return found
+    if content["channel"] == "sms":
         length = texts.counted(sources["body"], language=language, message_class=content["message_class"])
         if length.parts > texts.MOST_PARTS:
             found.append(problem("too_many_parts", names["body"], language, reason=texts.too_long(length)))

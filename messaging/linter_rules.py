@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
         Rule("too_large", ERROR, _("Too large"), _("Shorten the mail to less than 102 kB, or Gmail cuts it off.")),
         Rule(
             "contrast", ERROR, _("Text that is hard to read"),
-            _("Take a darker or a lighter colour; under 3 it is an error, under 4.5 (large text: 3) a warning."),
+            _("Take a darker or a lighter colour; under 3 it is an error unless the brand's."),
         ),
         Rule("alt_text", ERROR, _("Picture without words"), _("Say in alt what the picture shows.")),
         Rule("dead_link", ERROR, _("Dead link"), _("Correct the address, or leave the link out.")),
@@ -88,6 +88,10 @@ SENTENCES: dict[str, str | Promise] = {
     "contrast": _(
         "“%(excerpt)s”: %(colour)s on %(background)s has a contrast of %(ratio)s; %(least)s is needed to read it. "
         "Take a darker or a lighter colour."
+    ),
+    "contrast.brand": _(
+        "“%(excerpt)s”: the brand's %(colour)s on %(background)s has a contrast of %(ratio)s; %(least)s is needed to "
+        "read it. Choose another colour on the brand's page."
     ),
     "alt_text": _(
         'The picture %(excerpt)s has no alternative text. Say in alt="…" what it shows; alt="" if it is decoration.'

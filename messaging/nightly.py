@@ -81,6 +81,7 @@ def _lint(now: datetime, asks_links: bool) -> Round:
     asked = ask()
     if asks_links:
         deadlinks.look({url for one in templates.iterator(CHUNK) for url in _links(one, asked)}, now)
+        deadlinks.forget(now)
         asked = ask()
     users, seen = live_templates(), []
     for template in templates.iterator(CHUNK):

@@ -185,6 +185,15 @@ def test_contrast_is_what_wcag_says(one, other, ratio):
     assert colours.contrast(first, second) == colours.contrast(second, first)
 
 
+def test_a_brand_whose_own_colours_are_faint_is_warned_and_hinders_nobody():
+    """The brand of the contract: who writes a text can not mend it."""
+    problems = found(content(brand={"colours": {"primary": "#0b6"}}))
+    assert {(one.rule, one.severity, one.said) for one in problems if one.rule == "contrast"} == {
+        ("contrast", "warning", "contrast.brand")
+    }
+    assert all(one.severity == "warning" for one in problems)
+
+
 @pytest.mark.parametrize("text", ["", "no", "#12", "#12345", "rgb(1,2)", "url(x)", "#gggggg", "rgba(1,1,1,1.2.3)"])
 def test_what_is_no_colour_is_none(text):
     assert colours.read(text) is None

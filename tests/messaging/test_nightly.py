@@ -317,13 +317,14 @@ class Site:
 
     def __init__(self):
         self.asked: list[str] = []
+        self.mended: set[str] = set()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self, method: str) -> None:
                 site.asked.append(f"{method} {self.path}")
                 wanted = self.path.split("/")[1].split("?")[0]
-                status = int(wanted) if wanted.isdecimal() else 200
+                status = int(wanted) if wanted.isdecimal() and self.path not in site.mended else 200
                 if wanted == "no-head":
                     status = 405 if method == "HEAD" else 200
                 self.send_response(status)
@@ -376,6 +377,7 @@ def test_links_are_asked_once_a_night_and_the_dead_are_known(site, now):
     # What fails two nights in a row is dead, too.
     deadlinks.look(urls, now + DAY)
     assert deadlinks.known()[f"{site.url}/500"] == "failing"
+    assert deadlinks.forget(now + timedelta(days=40)) == len(urls)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -388,6 +390,19 @@ def test_a_dead_link_is_found_at_night_and_gone_once_it_is_mended(site, now):
     assert one.excerpt == f"{site.url}/404"
     Template.objects.update(body=f"[Look]({site.url}/ok)")
     assert nightly.lint(now + DAY).errors == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_mended_a_page_has_it_asked_again_at_once(site, now, client, admin_user):
+    Brand.objects.create(pk=1, name="A", sender="A <a@acme.example>", postal_address="B")
+    letter("hello", body=f"[Look]({site.url}/404)")
+    journey = draft(now, {"send": "hello"})
+    deadlinks.look([f"{site.url}/404"], now)
+    assert "[dead_link]" in publishing.problems(publishing.draft_of(journey))[0].message
+    site.mended.add("/404")
+    client.force_login(admin_user)
+    client.post("/admin/messaging/consistency/look/")
+    assert publishing.problems(publishing.draft_of(journey)) == []
 
 
 @pytest.mark.django_db(transaction=True)
