@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from messaging import liquid, markup
+from messaging import blocks, liquid, markup
 
 # What everybody who gets mail has; all else may be missing.
 ALWAYS = {"contact.email", "contact.id"}
@@ -46,6 +46,21 @@ def check_text(source: str, field: str, *, is_html: bool) -> list[Problem]:
     return found
 
 
+def check_blocks(body: str, field: str) -> list[Problem]:
+    """What is wrong with blocks and their texts; each sentence begins with the path of its block."""
+    if not body.strip():
+        return []  # said already
+    try:
+        written = blocks.read(body)
+    except blocks.BlocksError as error:
+        return [Problem("error", field, str(one)) for one in error.wrong]
+    return [
+        Problem(one.level, field, f"{path}: {one.sentence}")
+        for path, text in blocks.texts(written)
+        for one in check_text(text, field, is_html=True)
+    ]
+
+
 def check(
     *,
     variants: Mapping[str, Mapping[str, Any]],
@@ -53,6 +68,7 @@ def check(
     message_class: str = "marketing",
     banned_words: Sequence[str] = (),
     own_language: str = "en",
+    reusable: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Problem]:
     """All problems of a template, in each of its languages. The fields of translations read `translations.cs.body`."""
     found: list[Problem] = []
@@ -66,13 +82,17 @@ def check(
             if not texts[name].strip():
                 errors.append(Problem("error", f"{prefix}{name}", _("There is no text.")))
         for name, text in texts.items():
-            errors += check_text(text, f"{prefix}{name}", is_html=name != "subject")
+            if name == "body" and body_format == "blocks":
+                errors += check_blocks(text, f"{prefix}{name}")
+            else:
+                errors += check_text(text, f"{prefix}{name}", is_html=name != "subject")
         if not errors:
             content = {
                 "variants": {language: texts},
                 "brand": _PLACEHOLDER_BRAND,
                 "body_format": body_format,
                 "message_class": message_class,
+                "reusable": reusable or {},
             }
             try:
                 letter = markup.build(content, language)

@@ -5,7 +5,7 @@ language, not once for a mail.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape, unescape
 from html.parser import HTMLParser
@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from markdown_it import MarkdownIt
 
-from messaging import plaintext
+from messaging import blockmarkup, blocks, plaintext, utm
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _MARK = re.compile(r"xLQ(\d+)Qx|<!--LQ(\d+)-->|&lt;!--LQ(\d+)--&gt;")
@@ -44,7 +44,16 @@ class Hidden:
         return f"<!--LQ{number}-->" if is_tag else f"xLQ{number}Qx"
 
     def restore(self, text: str) -> str:
-        return _MARK.sub(lambda match: self.pieces[int(match[1] or match[2] or match[3])], text)
+        def piece(match: re.Match) -> str:
+            # Whoever writes what looks like a mark keeps it.
+            number = int(match[1] or match[2] or match[3])
+            return self.pieces[number] if number < len(self.pieces) else match[0]
+
+        return _MARK.sub(piece, text)
+
+    def in_attribute(self, source: str) -> str:
+        """A text for an attribute: all of its Liquid behind marks that are words."""
+        return _LIQUID.sub(lambda match: self.mark(match[0]), source)
 
 
 def hide(source: str, hidden: Hidden) -> str:
@@ -208,7 +217,7 @@ def _header(brand: dict[str, Any]) -> str:
     if logo.startswith(("https://", "http://")):
         inner = f'<img src="{escape(logo)}" alt="{name}" height="40" style="border:0;height:40px">'
     return (
-        f'<div style="padding:20px 24px;border-top:4px solid {primary};font-size:18px;font-weight:bold;'
+        f'<div class="head" style="padding:20px 24px;border-top:4px solid {primary};font-size:18px;font-weight:bold;'
         f'color:{primary}">'
         f"{inner}</div>"
     )
@@ -229,8 +238,8 @@ def _footer(brand: dict[str, Any], *, may_unsubscribe: bool, language: str, hidd
         )
     text = "".join(f'<p style="margin:0 0 8px">{line}</p>' for line in lines)
     return (
-        '<div style="padding:20px 24px;font-family:Arial,Helvetica,sans-serif;font-size:12px;line-height:18px;'
-        f'color:#555555;border-top:1px solid #dddddd">{text}</div>'
+        '<div class="foot" style="padding:20px 24px;font-family:Arial,Helvetica,sans-serif;font-size:12px;'
+        f'line-height:18px;color:#555555;border-top:1px solid #dddddd">{text}</div>'
     )
 
 
@@ -246,13 +255,64 @@ body {{ margin: 0; background-color: #f4f4f5; font-family: Arial, Helvetica, san
 .text blockquote {{ margin: 0 0 16px; padding-left: 16px; border-left: 3px solid #dddddd; }}
 """
 
+_BLOCK_CSS = """
+p, ul, ol {{ margin: 0 0 12px; }}
+a {{ color: {primary}; }}
+blockquote {{ margin: 0 0 12px; padding-left: 16px; border-left: 3px solid #dddddd; }}
+img {{ max-width: 100%; border: 0; }}
+"""
+
+# Mail programs that have a dark mode change colours of their own accord unless a mail says that it knows of it.
+_DARK = """<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">
+<style>:root {{ color-scheme: light dark; supported-color-schemes: light dark; }}
+@media (prefers-color-scheme: dark) {{
+body, .ground {{ background-color: #14161a !important; }}
+.letter, .letter > table {{ background: #1e2126 !important; background-color: #1e2126 !important; }}
+.text, .text p, .text li, .text h1, .text h2, .text h3, .ink div, .ink p, .ink li, .ink h1, .ink h2, .ink h3
+{{ color: #e4e6ea !important; }}
+.head, .text a, .ink a {{ color: {bright} !important; }}
+.foot, .foot p, .foot a {{ color: #b4bac4 !important; }}
+}}</style>"""
+
+
+def _channels(colour: str) -> tuple[int, int, int] | None:
+    digits = colour.removeprefix("#")
+    digits = "".join(one * 2 for one in digits) if len(digits) == 3 else digits
+    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+        return None
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+
+
+def _on(colour: str) -> str:
+    """White or black, whichever is read better on a colour."""
+    channels = _channels(colour)
+    if channels is None:
+        return "#ffffff"
+    light = [one / 255 / 12.92 if one <= 10 else ((one / 255 + 0.055) / 1.055) ** 2.4 for one in channels]
+    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def _bright(colour: str) -> str:
+    """A colour made light enough to be read on a dark ground."""
+    channels = _channels(colour)
+    if channels is None:
+        return "#a9c7ff"
+    return "#" + "".join(f"{round(one + (255 - one) * 0.55):02x}" for one in channels)
+
+
+def _knows_dark(html: str, brand: dict[str, Any]) -> str:
+    dark = _DARK.format(bright=_bright(_colour(brand, "primary", "#1a56db")))
+    return html.replace("</head>", f"{dark}</head>", 1)
+
 
 @dataclass(frozen=True)
 class Letter:
     """One language of a template as Liquid sources: what is left to do is to fill in values.
 
-    `links` are the addresses to be tracked; `{{ tracked.l0 }}` in the sources is the first one. Where
-    `has_personal_links`, some stand between OPEN and CLOSE and are known only for each person.
+    `links` are the addresses to be tracked, with their campaign's parameters (see `utm`); `{{ tracked.l0 }}` in the
+    sources is the first one. Where `has_personal_links`, some stand between OPEN and CLOSE and are known only for each
+    person; `tags` is what is added to those.
     """
 
     language: str
@@ -261,12 +321,13 @@ class Letter:
     text: str
     links: tuple[str, ...]
     has_personal_links: bool
+    tags: Mapping[str, Any] | None = None
 
 
 _ANCHOR = re.compile(r"(<a\b[^>]*?\bhref=)([\"'])(.*?)\2", re.DOTALL | re.IGNORECASE)
 
 
-def _take_links(html: str, hidden: Hidden) -> tuple[str, list[str], bool]:
+def _take_links(html: str, hidden: Hidden, tags: Mapping[str, Any] | None) -> tuple[str, list[str], bool]:
     """Puts a mark in the place of each address that is to be tracked."""
     links: list[str] = []
     personal = False
@@ -283,6 +344,7 @@ def _take_links(html: str, hidden: Hidden) -> tuple[str, list[str], bool]:
             return f'{match[1]}"{OPEN}{escape(url)}{CLOSE}"'
         if not url.lower().startswith(("http://", "https://")):
             return match[0]
+        url = utm.tag(url, tags)
         if url not in links:
             links.append(url)
         return f'{match[1]}"{hidden.mark(f"{{{{ tracked.l{links.index(url)} }}}}")}"'
@@ -297,17 +359,20 @@ def build(content: dict[str, Any], language: str) -> Letter:
     """
     variant, brand, hidden = content["variants"][language], content["brand"], Hidden()
     may_unsubscribe = content["message_class"] != "transactional"
-    source = hide(variant["body"], hidden)
     preheader = _preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
     footer = _footer(brand, may_unsubscribe=may_unsubscribe, language=language, hidden=hidden)
     pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
     body_format = content["body_format"]
     if body_format == "mjml":
-        html = _from_mjml(source, hidden, language)
+        html = _from_mjml(hide(variant["body"], hidden), hidden, language)
         html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
         html = _before_end(html, f'<div style="max-width:600px;margin:0 auto">{footer}</div>{pixel}')
+    elif body_format == "blocks":
+        html = _from_blocks(content, language, hidden, header=_header(brand), footer=footer)
+        html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
+        html = _before_end(_knows_dark(html, brand), pixel)
     elif body_format in _READERS:
-        body, styles = _READERS[body_format](source, hidden)
+        body, styles = _READERS[body_format](hide(variant["body"], hidden), hidden)
         css = _SHELL_CSS.format(primary=_colour(brand, "primary", "#1a56db")) + styles
         html = (
             f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
@@ -316,9 +381,12 @@ def build(content: dict[str, Any], language: str) -> Letter:
             "</body></html>"
         )
         html = _inliner.inline(html)
+        if body_format == "markdown":
+            html = _knows_dark(html, brand)
     else:
-        raise MarkupError(_("Mails made of blocks can not be sent yet; write Markdown, MJML or HTML."))
-    html, links, personal = _take_links(html, hidden)
+        raise MarkupError(_("A mail is written in Markdown, blocks, MJML or HTML."))
+    tags = utm.in_language(content.get("utm"), language)
+    html, links, personal = _take_links(html, hidden, tags)
     text = plaintext.from_html(html)
     html = re.sub(r' data-html-only(="")?', "", html)
     return Letter(
@@ -328,7 +396,30 @@ def build(content: dict[str, Any], language: str) -> Letter:
         text=hidden.restore(text),
         links=tuple(links),
         has_personal_links=personal,
+        tags=tags,
     )
+
+
+def _from_blocks(content: dict[str, Any], language: str, hidden: Hidden, *, header: str, footer: str) -> str:
+    variant, primary = content["variants"][language], _colour(content["brand"], "primary", "#1a56db")
+    css = _BLOCK_CSS.format(primary=primary)
+    setting = blockmarkup.Setting(
+        language=language,
+        primary=primary,
+        on_primary=_on(primary),
+        line=lambda text: escape(hide(text, hidden)),
+        markdown=lambda text: _inliner.inline_fragment(_from_markdown(hide(text, hidden), hidden)[0], css),
+        address=hidden.in_attribute,
+        tag=lambda liquid: hidden.mark(liquid, is_tag=True),
+        reusable=content.get("reusable") or {},
+    )
+    try:
+        source = blockmarkup.to_mjml(
+            blocks.read(variant["body"]), setting, title=content["brand"]["name"], header=header, footer=footer
+        )
+    except blocks.BlocksError as error:
+        raise MarkupError(str(error)) from error
+    return setting.restore(setting.restore(_from_mjml(source, hidden, language)))
 
 
 _READERS: dict[str, Callable[[str, Hidden], tuple[str, str]]] = {"markdown": _from_markdown, "html": _from_html}

@@ -3,9 +3,11 @@
 from messaging.models.brand import Brand
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
+from messaging.models.reusable import ReusableBlock, UtmRules
 from messaging.models.signups import Signup, SignupForm
 from messaging.models.templates import Template, TemplateVersion, Topic
 from messaging.models.tracking import Hit, Link, SigningKey
+from messaging.models.trials import TrialMail
 
 __all__ = [
     "Brand",
@@ -14,6 +16,7 @@ __all__ = [
     "Link",
     "Message",
     "Protection",
+    "ReusableBlock",
     "SendingPolicy",
     "SigningKey",
     "Signup",
@@ -22,4 +25,6 @@ __all__ = [
     "Template",
     "TemplateVersion",
     "Topic",
+    "TrialMail",
+    "UtmRules",
 ]
