@@ -387,6 +387,17 @@ def texts(blocks: list[Block]) -> Iterator[tuple[str, str]]:
                     yield place, text
 
 
+def sound(body: str) -> str:
+    """A body without the blocks in which anything is wrong: what can be shown while somebody still writes."""
+    try:
+        blocks = json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    if not isinstance(blocks, list):
+        return body
+    return json.dumps([block for block in blocks if not check([block])], ensure_ascii=False)
+
+
 def references(body: str) -> list[str]:
     """The keys of the reusable blocks that a body names; none where it can not be read."""
     try:

@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -23,7 +24,7 @@ from django.views.decorators.http import require_POST
 from contacts.models import Contact
 from contacts.searching import by_name
 from messaging import chips, editor_words, trials
-from messaging.blocks import KINDS, SIMPLE
+from messaging.blocks import KINDS, SIMPLE, sound
 from messaging.linter import check
 from messaging.models import Brand, ReusableBlock, Template, Topic
 from messaging.preview import NotRendered, sample
@@ -84,6 +85,16 @@ def _draft(request: HttpRequest) -> Template:
 _TEXTS = ["key", "name", "message_class", "language", "subject", "preheader", "body_format", "body"]
 
 
+def _sound(template: Template) -> Template:
+    """The same without the blocks that are not finished: the rest is shown meanwhile."""
+    if template.body_format == "blocks":
+        template.body = sound(template.body)
+        for variant in template.translations.values():
+            if variant.get("body"):
+                variant["body"] = sound(variant["body"])
+    return template
+
+
 def _json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
@@ -107,6 +118,8 @@ def _problems(template: Template) -> list[dict[str, str]]:
     ):
         parts = one.field.split(".")
         language = parts[1] if parts[0] == "translations" and len(parts) > 1 else template.language
+        if language != template.language and not template.translations.get(language, {}).get(parts[-1]):
+            continue  # it is as in the template's own language, where it is told
         match = _PATH.match(one.sentence)
         found.append(
             {
@@ -128,7 +141,7 @@ def draw(request: HttpRequest) -> HttpResponse:
     answer: dict[str, Any] = {"problems": _problems(template), "most": MOST_BYTES}
     try:
         shown = sample(
-            template=template,
+            template=_sound(template),
             contact=_shown_as(request),
             language=request.POST.get("shown", ""),
             now=timezone.now(),
@@ -150,7 +163,7 @@ def draw_mail(request: HttpRequest) -> HttpResponse:
     _may(request, "view", "add", "change")
     try:
         html = sample(
-            template=_draft(request),
+            template=_sound(_draft(request)),
             contact=_shown_as(request),
             language=request.POST.get("shown", ""),
             now=timezone.now(),
@@ -252,7 +265,10 @@ def equipment(request: HttpRequest) -> Mapping[str, Any]:
         "chips": chips.groups(),
         "reusable": [[one.key, str(one)] for one in ReusableBlock.objects.order_by("key")],
         "languages": [[code, get_language_info(code)["name_local"].capitalize()] for code in [*spoken, *others]],
-        "formats": [[name, str(label)] for name, label in Template.FORMATS],
+        # What is easiest comes first.
+        "formats": sorted(
+            ([name, capfirst(label)] for name, label in Template.FORMATS), key=lambda one: one[0] != "blocks"
+        ),
         "words": editor_words.words(),
         "icons": static("journey/icons.svg"),
         "me": getattr(request.user, "email", ""),

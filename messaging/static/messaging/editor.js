@@ -22,10 +22,13 @@ class MailEditor extends HTMLElement {
     // Who may only look sees no fields, and what cannot be read is mended as text.
     if (!this.fields.body || !others || typeof others !== "object") return;
     this.isSetUp = true;
+    this.form.querySelector("fieldset.module").after(this);
     this.own = this.fields.language.value || "en";
     this.texts = { [this.own]: {}, ...others };
     for (const name of ["subject", "preheader", "body"]) if (this.fields[name]) this.texts[this.own][name] = this.fields[name].value;
     this.format = this.fields.body_format.value;
+    // Whoever begins, begins with blocks.
+    if (!this.dataset.pk && !this.fields.body.value.trim()) this.format = "blocks";
     this.shownIn = this.own;
     this.past = []; this.future = []; this.lastKey = ""; this.kept = {};
     this.hasReusable = this.isMail;
@@ -132,8 +135,7 @@ class MailEditor extends HTMLElement {
     this.main.replaceChildren(this.head(), this.tabs(), this.isMail ? this.lines() : "", this.body());
     this.tools();
     this.mark(this.preview?.problems ?? []);
-    const target = focus ? this.querySelector(focus) : had && document.getElementById(had);
-    target?.focus();
+    (focus ? this.querySelector(focus) : had ? document.getElementById(had) : null)?.focus();
   }
 
   head() {

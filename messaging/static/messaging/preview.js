@@ -22,6 +22,7 @@ export class Preview {
     this.dark = el("input", { type: "checkbox", id: "mail-dark", on: { change: () => this.draw() } });
     this.subject = el("p", { class: "mail-shown-subject" });
     this.frame = el("div", { class: "mail-frame is-600" });
+    new ResizeObserver(() => this.fit()).observe(this.frame);
     this.plain = el("pre", { class: "mail-plain", hidden: true, tabindex: "0", "aria-label": words.text });
     this.problem = el("p", { class: "notice is-bad", hidden: true, role: "status" });
     this.meter = el("meter", { class: "bar", min: "0", max: "100", "aria-labelledby": "mail-size" });
@@ -47,6 +48,17 @@ export class Preview {
     this.frame.hidden = width === "text";
     this.plain.hidden = width !== "text";
     this.frame.className = `mail-frame is-${width}`;
+    this.fit();
+  }
+
+  // A mail is 600 px wide whatever room there is beside the editor.
+  fit() {
+    const room = this.frame.clientWidth;
+    const scale = this.width === "600" && room ? Math.min(1, room / 600) : 1;
+    for (const frame of this.frame.children) {
+      frame.style.zoom = scale;
+      frame.style.height = `${Math.round(558 / scale)}px`;
+    }
   }
 
   values(more = {}) {
@@ -94,15 +106,16 @@ export class Preview {
     const next = el("iframe", { class: "mail", name, sandbox: true, title: words.mail, tabindex: "0" });
     next.classList.add("is-coming");
     this.frame.append(next);
+    this.fit();
     const form = el("form", { method: "post", action: urls.draw_mail, target: name, hidden: true });
     for (const [key, value] of this.values()) form.append(el("input", { type: "hidden", name: key, value }));
     document.body.append(form);
     next.addEventListener("load", () => {
       for (const old of [...this.frame.children]) { if (old === next) break; old.remove(); }
       next.classList.remove("is-coming");
+      form.remove();
     });
     form.submit();
-    form.remove();
   }
 
   listProblems() {
