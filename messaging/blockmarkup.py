@@ -14,13 +14,13 @@ from django.utils.translation import gettext as _
 
 from messaging import blocks as written
 from messaging.blocks import Block
+from messaging.frame import Kit
 
 # Around the number of a stretch of HTML; no text that people write keeps this character.
 _MARK = "\ue00f"
 _PRIVATE = re.compile("[\ue000-\ue00f]")
 _SIZES = {"1": (26, 34), "2": (20, 28), "3": (16, 24)}
-_LETTERS = "Arial, Helvetica, sans-serif"
-INK, QUIET, LINE = "#1f2328", "#555555", "#dddddd"
+_LINE = "#dddddd"
 
 
 @dataclass
@@ -32,8 +32,7 @@ class Setting:
     """
 
     language: str
-    primary: str
-    on_primary: str
+    kit: Kit
     line: Callable[[str], str]
     markdown: Callable[[str], str]
     address: Callable[[str], str]
@@ -61,14 +60,15 @@ class Setting:
 
 def to_mjml(blocks: list[Block], setting: Setting, *, title: str, header: str, footer: str) -> str:
     """A whole mail as MJML with marks: `setting.restore` the HTML that comes of it."""
-    body = "".join(_section(block, setting) for block in blocks)
+    body, kit = "".join(_section(block, setting) for block in blocks), setting.kit
     return (
         f'<mjml lang="{escape(setting.language)}"><mj-head><mj-title>{setting.words(title)}</mj-title><mj-attributes>'
-        f'<mj-all font-family="{_LETTERS}" />'
-        f'<mj-text font-size="16px" line-height="24px" color="{INK}" padding="6px 24px" css-class="ink" />'
-        '<mj-section padding="0" background-color="#ffffff" css-class="letter" /><mj-image padding="6px 24px" />'
+        f'<mj-all font-family="{kit.body_font}" />'
+        f'<mj-text font-size="16px" line-height="24px" color="{kit.text}" padding="6px 24px" css-class="ink" />'
+        f'<mj-section padding="0" background-color="{kit.background}" css-class="letter" />'
+        '<mj-image padding="6px 24px" />'
         '<mj-button padding="10px 24px" font-size="16px" line-height="20px" inner-padding="12px 22px" />'
-        f'<mj-divider padding="12px 24px" border-width="1px" border-color="{LINE}" /></mj-attributes></mj-head>'
+        f'<mj-divider padding="12px 24px" border-width="1px" border-color="{_LINE}" /></mj-attributes></mj-head>'
         '<mj-body background-color="#f4f4f5" width="600px" css-class="ground">'
         f"{_whole(setting.keep(header), '')}{body}{_whole(setting.keep(footer), '12px 0 0')}</mj-body></mjml>"
     )
@@ -125,7 +125,8 @@ def _align(block: Block) -> str:
 def _heading(block: Block, setting: Setting) -> str:
     level = str(block.get("level") or "1")
     size, height = _SIZES[level]
-    style = f"margin:0;font-size:{size}px;line-height:{height}px;font-weight:bold"
+    font = setting.kit.heading_font
+    style = f"margin:0;font-family:{font};font-size:{size}px;line-height:{height}px;font-weight:bold"
     html = f'<h{level} style="{style}">{setting.words(block["text"])}</h{level}>'
     return f'<mj-text {_align(block)} padding="14px 24px 6px">{setting.keep(html)}</mj-text>'
 
@@ -143,11 +144,12 @@ def _picture(block: Block, setting: Setting) -> str:
 
 
 def _button(block: Block, setting: Setting) -> str:
-    colours = f'background-color="{setting.primary}" color="{setting.on_primary}"'
+    kit = setting.kit
+    colours = f'background-color="{kit.primary}" color="{kit.button_text}"'
     if block.get("look") == "plain":
-        colours = f'background-color="#ffffff" color="{setting.primary}" border="2px solid {setting.primary}"'
+        colours = f'background-color="{kit.background}" color="{kit.primary}" border="2px solid {kit.primary}"'
     return (
-        f'<mj-button {_align(block)} {colours} border-radius="6px" font-weight="bold" css-class="go" '
+        f'<mj-button {_align(block)} {colours} border-radius="{kit.button_radius}px" font-weight="bold" css-class="go" '
         f'href="{setting.attribute(block["link"])}">{setting.words(block["text"])}</mj-button>'
     )
 
@@ -169,7 +171,7 @@ def _product(block: Block, setting: Setting) -> str:
 
 def _social(block: Block, setting: Setting) -> str:
     links = " · ".join(
-        f'<a href="{setting.attribute(link["url"])}" style="color:{setting.primary}">{setting.words(link["name"])}</a>'
+        f'<a href="{setting.attribute(link["url"])}" style="color:{setting.kit.link}">{setting.words(link["name"])}</a>'
         for link in block["links"]
     )
     return f'<mj-text {_align(block)} font-size="14px">{setting.keep(links)}</mj-text>'

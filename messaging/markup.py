@@ -16,10 +16,9 @@ import css_inline
 import mrml
 import nh3
 from django.utils.translation import gettext as _
-from django.utils.translation import override
 from markdown_it import MarkdownIt
 
-from messaging import blockmarkup, blocks, plaintext, utm
+from messaging import blockmarkup, blocks, frame, plaintext, utm
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _MARK = re.compile(r"xLQ(\d+)Qx|<!--LQ(\d+)-->|&lt;!--LQ(\d+)--&gt;")
@@ -191,119 +190,7 @@ def _from_mjml(source: str, hidden: Hidden, language: str) -> str:
     return html
 
 
-# The brand around it -------------------------------------------------------------------------------------------------
-
-_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|[a-z]{3,20}")
-
-
-def _colour(brand: dict[str, Any], name: str, default: str) -> str:
-    value = str((brand.get("colours") or {}).get(name, ""))
-    return value if _COLOUR.fullmatch(value) else default
-
-
-def _preheader(text: str) -> str:
-    # Invisible blanks keep the mail's first words out of the preview line. Not in the text part: nothing hides there.
-    return (
-        f'<div data-html-only style="display:none;max-height:0;overflow:hidden">{text}{"&#8199;&#65279;" * 20}</div>'
-        if text
-        else ""
-    )
-
-
-def _header(brand: dict[str, Any]) -> str:
-    name, primary = escape(brand["name"]), _colour(brand, "primary", "#1a56db")
-    logo = str(brand.get("logo_url") or "")
-    inner = name
-    if logo.startswith(("https://", "http://")):
-        inner = f'<img src="{escape(logo)}" alt="{name}" height="40" style="border:0;height:40px">'
-    return (
-        f'<div class="head" style="padding:20px 24px;border-top:4px solid {primary};font-size:18px;font-weight:bold;'
-        f'color:{primary}">'
-        f"{inner}</div>"
-    )
-
-
-def _footer(brand: dict[str, Any], *, may_unsubscribe: bool, language: str, hidden: Hidden) -> str:
-    lines = [f"{escape(brand['name'])}<br>{escape(brand['postal_address'])}"]
-    legal = brand.get("legal") or {}
-    if text := legal.get(language) or legal.get(language.split("-")[0]) or legal.get(""):
-        lines.append(escape(str(text)))
-    if may_unsubscribe:
-        style = 'style="color:#555555;text-decoration:underline"'
-        with override(language):
-            unsubscribe, preferences = escape(_("Unsubscribe")), escape(_("Choose what you hear from us"))
-        lines.append(
-            f'<a href="{hidden.mark("{{ links.unsubscribe }}")}" {style}>{unsubscribe}</a> · '
-            f'<a href="{hidden.mark("{{ links.preferences }}")}" {style}>{preferences}</a>'
-        )
-    text = "".join(f'<p style="margin:0 0 8px">{line}</p>' for line in lines)
-    return (
-        '<div class="foot" style="padding:20px 24px;font-family:Arial,Helvetica,sans-serif;font-size:12px;'
-        f'line-height:18px;color:#555555;border-top:1px solid #dddddd">{text}</div>'
-    )
-
-
-_SHELL_CSS = """
-body {{ margin: 0; background-color: #f4f4f5; font-family: Arial, Helvetica, sans-serif; }}
-.letter {{ width: 100%; max-width: 600px; margin: 0 auto; background-color: #ffffff; }}
-.text {{ padding: 8px 24px 24px; font-size: 16px; line-height: 24px; color: #1f2328; text-align: left; }}
-.text a {{ color: {primary}; }}
-.text h1 {{ font-size: 24px; line-height: 32px; }}
-.text h2 {{ font-size: 20px; line-height: 28px; }}
-.text p, .text ul, .text ol {{ margin: 0 0 16px; }}
-.text img {{ max-width: 100%; border: 0; }}
-.text blockquote {{ margin: 0 0 16px; padding-left: 16px; border-left: 3px solid #dddddd; }}
-"""
-
-_BLOCK_CSS = """
-p, ul, ol {{ margin: 0 0 12px; }}
-a {{ color: {primary}; }}
-blockquote {{ margin: 0 0 12px; padding-left: 16px; border-left: 3px solid #dddddd; }}
-img {{ max-width: 100%; border: 0; }}
-"""
-
-# Mail programs that have a dark mode change colours of their own accord unless a mail says that it knows of it.
-_DARK = """<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">
-<style>:root {{ color-scheme: light dark; supported-color-schemes: light dark; }}
-@media (prefers-color-scheme: dark) {{
-body, .ground {{ background-color: #14161a !important; }}
-.letter, .letter > table {{ background: #1e2126 !important; background-color: #1e2126 !important; }}
-.text, .text p, .text li, .text h1, .text h2, .text h3, .ink div, .ink p, .ink li, .ink h1, .ink h2, .ink h3
-{{ color: #e4e6ea !important; }}
-.head, .text a, .ink a {{ color: {bright} !important; }}
-.foot, .foot p, .foot a {{ color: #b4bac4 !important; }}
-}}</style>"""
-
-
-def _channels(colour: str) -> tuple[int, int, int] | None:
-    digits = colour.removeprefix("#")
-    digits = "".join(one * 2 for one in digits) if len(digits) == 3 else digits
-    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-        return None
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-
-
-def _on(colour: str) -> str:
-    """White or black, whichever is read better on a colour."""
-    channels = _channels(colour)
-    if channels is None:
-        return "#ffffff"
-    light = [one / 255 / 12.92 if one <= 10 else ((one / 255 + 0.055) / 1.055) ** 2.4 for one in channels]
-    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
-    return "#000000" if luminance > 0.179 else "#ffffff"
-
-
-def _bright(colour: str) -> str:
-    """A colour made light enough to be read on a dark ground."""
-    channels = _channels(colour)
-    if channels is None:
-        return "#a9c7ff"
-    return "#" + "".join(f"{round(one + (255 - one) * 0.55):02x}" for one in channels)
-
-
-def _knows_dark(html: str, brand: dict[str, Any]) -> str:
-    dark = _DARK.format(bright=_bright(_colour(brand, "primary", "#1a56db")))
-    return html.replace("</head>", f"{dark}</head>", 1)
+# One language as a letter --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -359,8 +246,9 @@ def build(content: dict[str, Any], language: str) -> Letter:
     """
     variant, brand, hidden = content["variants"][language], content["brand"], Hidden()
     may_unsubscribe = content["message_class"] != "transactional"
-    preheader = _preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
-    footer = _footer(brand, may_unsubscribe=may_unsubscribe, language=language, hidden=hidden)
+    kit = frame.Kit.of(brand)
+    preheader = frame.preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
+    footer = frame.footer(brand, kit, may_unsubscribe=may_unsubscribe, language=language, mark=hidden.mark)
     pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
     body_format = content["body_format"]
     if body_format == "mjml":
@@ -368,21 +256,22 @@ def build(content: dict[str, Any], language: str) -> Letter:
         html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
         html = _before_end(html, f'<div style="max-width:600px;margin:0 auto">{footer}</div>{pixel}')
     elif body_format == "blocks":
-        html = _from_blocks(content, language, hidden, header=_header(brand), footer=footer)
+        html = _from_blocks(content, language, hidden, kit, header=frame.header(brand, kit), footer=footer)
         html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
-        html = _before_end(_knows_dark(html, brand), pixel)
+        html = _before_end(frame.knows_dark(html, kit), pixel)
     elif body_format in _READERS:
         body, styles = _READERS[body_format](hide(variant["body"], hidden), hidden)
-        css = _SHELL_CSS.format(primary=_colour(brand, "primary", "#1a56db")) + styles
+        css = frame.shell_css(kit) + styles
         html = (
             f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{css}</style></head><body>'
-            f'{preheader}<div class="letter">{_header(brand)}<div class="text">{body}</div>{footer}</div>{pixel}'
+            f'{preheader}<div class="letter">{frame.header(brand, kit)}<div class="text">{body}</div>{footer}</div>'
+            f"{pixel}"
             "</body></html>"
         )
         html = _inliner.inline(html)
         if body_format == "markdown":
-            html = _knows_dark(html, brand)
+            html = frame.knows_dark(html, kit)
     else:
         raise MarkupError(_("A mail is written in Markdown, blocks, MJML or HTML."))
     tags = utm.in_language(content.get("utm"), language)
@@ -400,13 +289,13 @@ def build(content: dict[str, Any], language: str) -> Letter:
     )
 
 
-def _from_blocks(content: dict[str, Any], language: str, hidden: Hidden, *, header: str, footer: str) -> str:
-    variant, primary = content["variants"][language], _colour(content["brand"], "primary", "#1a56db")
-    css = _BLOCK_CSS.format(primary=primary)
+def _from_blocks(
+    content: dict[str, Any], language: str, hidden: Hidden, kit: frame.Kit, *, header: str, footer: str
+) -> str:
+    variant, css = content["variants"][language], frame.block_css(kit)
     setting = blockmarkup.Setting(
         language=language,
-        primary=primary,
-        on_primary=_on(primary),
+        kit=kit,
         line=lambda text: escape(hide(text, hidden)),
         markdown=lambda text: _inliner.inline_fragment(_from_markdown(hide(text, hidden), hidden)[0], css),
         address=hidden.in_attribute,

@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from contacts.forms import JSONText
 from contacts.models import Contact
 from messaging import template_views, trials
-from messaging.linter import check
-from messaging.models import Brand, Template
+from messaging.linting import problems_of
+from messaging.models import Template
 from messaging.preview import NotRendered, sample
 from messaging.template_views import mail_page
 from messaging.uses import users_of
@@ -123,16 +123,9 @@ class TemplateAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         obj.updated_at = timezone.now()
         super().save_model(request, obj, form, change)
-        brand = Brand.objects.first()
-        for problem in check(
-            variants=obj.variants,
-            body_format=obj.body_format,
-            message_class=obj.message_class,
-            banned_words=brand.banned_words if brand else (),
-            own_language=obj.language,
-            reusable=obj.reusable(),
-        ):
-            messages.warning(request, f"{problem.field}: {problem.sentence}")
+        for problem in problems_of(obj):
+            say = messages.error if problem.severity == "error" else messages.warning
+            say(request, f"{problem.field}: {problem.sentence}")
 
     # What is saved, looked at without script
 

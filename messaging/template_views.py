@@ -25,12 +25,11 @@ from contacts.models import Contact
 from contacts.searching import by_name
 from messaging import chips, editor_words, trials
 from messaging.blocks import KINDS, SIMPLE, sound
-from messaging.linter import check
-from messaging.models import Brand, ReusableBlock, Template, Topic
+from messaging.linter_rules import MOST_BYTES
+from messaging.linting import problems_of
+from messaging.models import ReusableBlock, Template, Topic
 from messaging.preview import NotRendered, sample
 
-# Gmail cuts what is longer.
-MOST_BYTES = 102 * 1024
 _FOUND = 8
 _PATH = re.compile(r"^(blocks[\w.\[\]]*): ")
 _DARK = "@media (prefers-color-scheme: dark)"
@@ -106,24 +105,16 @@ def _json(text: str) -> dict[str, Any]:
 
 def _problems(template: Template) -> list[dict[str, str]]:
     """What the linter says, with the language, the field and the block that each is about."""
-    brand = Brand.objects.first()
     found = []
-    for one in check(
-        variants=template.variants,
-        body_format=template.body_format,
-        message_class=template.message_class,
-        banned_words=brand.banned_words if brand else (),
-        own_language=template.language,
-        reusable=template.reusable(),
-    ):
-        parts = one.field.split(".")
-        language = parts[1] if parts[0] == "translations" and len(parts) > 1 else template.language
+    for one in problems_of(template):
+        parts, language = one.field.split("."), one.language
         if language != template.language and not template.translations.get(language, {}).get(parts[-1]):
             continue  # it is as in the template's own language, where it is told
         match = _PATH.match(one.sentence)
         found.append(
             {
-                "level": one.level,
+                "level": one.severity,
+                "rule": one.rule,
                 "language": language,
                 "field": parts[-1],
                 "path": match[1] if match else "",

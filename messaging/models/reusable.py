@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from messaging import blocks, utm
-from messaging.linter import check_text
+from messaging.linter import PLACEHOLDER_BRAND, check
 
 
 class ReusableBlock(models.Model):
@@ -65,23 +65,23 @@ class ReusableBlock(models.Model):
             raise ValidationError(found)
 
     def _problems(self, body: str) -> list[str]:
-        if not body.strip():
-            return [str(_("There is no text."))]
-        if self.body_format == "markdown":
-            return [one.sentence for one in check_text(body, "body", is_html=True)]
-        try:
-            written = blocks.read(body)
-        except blocks.BlocksError as error:
-            return [str(one) for one in error.wrong]
-        for path, block, _around in blocks.walk(written):
-            # One in another could end in a circle.
-            if block["kind"] == "reusable":
-                return [f"{path}: {_('A reusable block holds no other.')}"]
-        return [
-            f"{path}: {one.sentence}"
-            for path, text in blocks.texts(written)
-            for one in check_text(text, "body", is_html=True)
-        ]
+        content = {
+            "language": self.language,
+            "body_format": self.body_format,
+            "message_class": "marketing",
+            "variants": {self.language: {"subject": "–", "body": body}},
+            "brand": PLACEHOLDER_BRAND,
+        }
+        if self.body_format == "blocks":
+            try:
+                written = blocks.read(body)
+            except blocks.BlocksError:
+                written = []  # told below
+            for path, block, _around in blocks.walk(written):
+                # One in another could end in a circle.
+                if block["kind"] == "reusable":
+                    return [f"{path}: {_('A reusable block holds no other.')}"]
+        return [one.sentence for one in check(content) if one.is_unsendable and one.field == "body"]
 
 
 class UtmRules(models.Model):

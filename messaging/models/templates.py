@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from messaging import blocks, utm
-from messaging.linter import check
+from messaging.linter import PLACEHOLDER_BRAND, check
 from messaging.models.reusable import ReusableBlock
 
 
@@ -116,15 +116,18 @@ class Template(models.Model):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         if sentence := utm.own_problem(self.utm):
             raise ValidationError({"utm": sentence})
-        problems = check(
-            variants=self.variants,
-            body_format=self.body_format,
-            message_class=self.message_class,
-            own_language=self.language,
-            reusable=self.reusable(),
-        )
+        content = {
+            "language": self.language,
+            "body_format": self.body_format,
+            "message_class": self.message_class,
+            "variants": self.variants,
+            "brand": PLACEHOLDER_BRAND,
+            "reusable": self.reusable(),
+        }
         found: dict[str, list[str]] = {}
-        for one in problems:
+        for one in check(content):
+            if not one.is_unsendable:
+                continue
             field = one.field.split(".")[0]
             detail = (
                 one.sentence if field == one.field else f"{one.field.removeprefix('translations.')}: {one.sentence}"

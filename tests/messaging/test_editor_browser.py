@@ -2,9 +2,10 @@
 
 import json
 import os
+
 import pytest
 from django.contrib.auth.models import User
-from messaging.models import Template
+
 from tests.browser import log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,4 +59,4 @@ def test_smoke(page, brand, make_template, make_contact):
             page.screenshot(path=f"/tmp/shots/editor/edit-{w}-{scheme}.png", full_page=True)
     page.set_viewport_size({"width": 1440, "height": 900})
     page.locator("#b-4").click()
-    page.screenshot(path=f"/tmp/shots/editor/edit-columns.png", full_page=True)
+    page.screenshot(path="/tmp/shots/editor/edit-columns.png", full_page=True)
