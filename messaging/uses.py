@@ -37,7 +37,7 @@ def users_of_reusable(key: str) -> list[str]:
 
 def users_of_field(key: str) -> list[str]:
     """The templates that print a field of contacts or ask about it, and the sign-up forms that have it filled in."""
-    name = re.compile(rf"(?<![\w.-]){re.escape(key)}(?![\w-])")
+    name = re.compile(rf"(?:(?<![\w.-])|(?<=\bcontact\.)){re.escape(key)}(?![\w-])")
     templates = [one for one in Template.objects.order_by("key") if any(map(name.search, _code(one)))]
     reusable = [one for one in ReusableBlock.objects.order_by("key") if any(map(name.search, _code_of(one.bodies)))]
     forms = [one for one in SignupForm.objects.order_by("key") if key in one.fields]
