@@ -387,6 +387,14 @@ def texts(blocks: list[Block]) -> Iterator[tuple[str, str]]:
                     yield place, text
 
 
+def tidied(body: str) -> str:
+    """A body in its one form; one that cannot be read stays as it is."""
+    try:
+        return write(read(body))
+    except BlocksError:
+        return body
+
+
 def sound(body: str) -> str:
     """A body without the blocks in which anything is wrong: what can be shown while somebody still writes."""
     try:

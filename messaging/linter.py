@@ -146,6 +146,8 @@ def _of_blocks(body: str, name: str, language: str, around: Around) -> Iterator[
         for one in error.wrong:
             yield problem("markup", name, language, excerpt=one.path, reason=str(one))
         return
+    if not written:
+        yield problem("empty", name, language)
     for path, text in blocks.texts(written):
         for found in _of_liquid(text, name, language, around, is_html=True):
             yield replace(found, values={**found.values, "block": path})

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from contacts.forms import JSONText
-from messaging import template_views
+from messaging import blocks, template_views
 from messaging.models import ReusableBlock
 from messaging.uses import users_of_reusable
 
@@ -35,6 +35,17 @@ class ReusableForm(forms.ModelForm):
 
     def clean_translations(self) -> dict[str, Any]:
         return self.cleaned_data["translations"] or {}
+
+    def clean(self) -> dict[str, Any]:
+        """Blocks are kept in their one form, however they were written."""
+        told = super().clean() or {}
+        if told.get("body_format") == "blocks":
+            told["body"] = blocks.tidied(told.get("body") or "")
+            translations = told.get("translations")
+            for variant in translations.values() if isinstance(translations, dict) else ():
+                if isinstance(variant, dict) and isinstance(variant.get("body"), str) and variant["body"]:
+                    variant["body"] = blocks.tidied(variant["body"])
+        return told
 
 
 @admin.register(ReusableBlock)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from contacts.forms import JSONText
 from contacts.models import Contact
-from messaging import template_views, trials
+from messaging import blocks, template_views, trials
 from messaging.linting import problems_of
 from messaging.models import Template
 from messaging.preview import NotRendered, sample
@@ -53,6 +53,17 @@ class TemplateForm(forms.ModelForm):
 
     def clean_translations(self) -> dict[str, Any]:
         return self.cleaned_data["translations"] or {}
+
+    def clean(self) -> dict[str, Any]:
+        """Blocks are kept in their one form, however they were written."""
+        told = super().clean() or {}
+        if told.get("body_format") == "blocks":
+            told["body"] = blocks.tidied(told.get("body") or "")
+            translations = told.get("translations")
+            for variant in translations.values() if isinstance(translations, dict) else ():
+                if isinstance(variant, dict) and isinstance(variant.get("body"), str) and variant["body"]:
+                    variant["body"] = blocks.tidied(variant["body"])
+        return told
 
 
 @admin.register(Template)

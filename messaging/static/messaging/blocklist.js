@@ -29,6 +29,9 @@ export function fresh(kind) {
   return block;
 }
 
+// The first control of a block's form.
+const first = (address) => `[data-at="${address}"] > .mail-form > :not(details) :is(input, textarea, select)`;
+
 const clean = (block) => { for (const [name, value] of Object.entries(block)) if (value === "" || value == null) delete block[name]; };
 
 export class BlockList {
@@ -152,7 +155,7 @@ export class BlockList {
   open(address, hasFocus) {
     this.opened = address;
     this.owner.redraw(hasFocus ? (address ? `#b-${address}` : document.activeElement?.id && `#${CSS.escape(document.activeElement.id)}`) : "");
-    if (address && hasFocus) document.querySelector(`[data-at="${address}"] > .mail-form :is(input, textarea, select)`)?.focus();
+    if (address && hasFocus) document.querySelector(first(address))?.focus();
   }
 
   palette(around, index) {
@@ -160,7 +163,7 @@ export class BlockList {
     choose(words.add, offered.map((value) => ({ value, label: kinds[value].label, about: kinds[value].about, icon: kinds[value].icon })), (kind) => {
       const address = around ? `${around}.${index}` : `${index}`;
       this.opened = address;
-      this.owner.change((blocks) => { this.listAt(blocks, around).splice(index, 0, fresh(kind)); }, { focus: `[data-at="${address}"] > .mail-form :is(input, textarea, select, button), #b-${CSS.escape(address)}`, message: say("added", { name: kinds[kind].label }) });
+      this.owner.change((blocks) => { this.listAt(blocks, around).splice(index, 0, fresh(kind)); }, { focus: `${first(address)} / [data-at="${address}"] > .mail-form .mail-add / #b-${CSS.escape(address)}`, message: say("added", { name: kinds[kind].label }) });
     });
   }
 

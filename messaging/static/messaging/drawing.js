@@ -53,7 +53,10 @@ export function choose(label, options, run) {
   const box = dialog(label, "mail-palette", input, list);
   const show = () => {
     const wanted = plain(input.value.trim());
-    list.replaceChildren(...options.filter((one) => plain(`${one.label} ${one.about}`).includes(wanted)).map((one) =>
+    const found = options.filter((one) => plain(`${one.label} ${one.about}`).includes(wanted));
+    // Whose name it is stands before whom it only describes.
+    found.sort((one, other) => plain(other.label).includes(wanted) - plain(one.label).includes(wanted));
+    list.replaceChildren(...found.map((one) =>
       el("li", {}, el("button", { type: "button", "data-kind": one.value, on: { click: () => { box.keepsFocus = true; box.close(); run(one.value); } } },
         icon(one.icon), el("span", {}, el("strong", { text: one.label }), el("small", { class: "quiet", text: one.about }))))));
   };

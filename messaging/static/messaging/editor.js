@@ -100,7 +100,7 @@ class MailEditor extends HTMLElement {
     if (!this.texts[this.shownIn]) this.shownIn = this.own;
     document.querySelector(".toast")?.remove();
     this.write();
-    this.redraw("#mail-blocks .mail-say, .mail-fields input");
+    this.redraw("#mail-blocks .mail-say / .mail-fields input");
     this.say(isRedo ? words.again : words.undone);
   }
 
@@ -135,7 +135,9 @@ class MailEditor extends HTMLElement {
     this.main.replaceChildren(this.head(), this.tabs(), this.isMail ? this.lines() : "", this.body());
     this.tools();
     this.mark(this.preview?.problems ?? []);
-    (focus ? this.querySelector(focus) : had ? document.getElementById(had) : null)?.focus();
+    // Selectors behind slashes are tried where those before find nothing.
+    const wanted = focus ? focus.split(" / ").map((one) => this.querySelector(one)).find(Boolean) : had && document.getElementById(had);
+    if (wanted) wanted.focus();
   }
 
   head() {
@@ -158,7 +160,7 @@ class MailEditor extends HTMLElement {
   tabs() {
     const more = equipment.languages.filter(([code]) => !this.texts[code]);
     const tab = (code) => el("button", { type: "button", id: `mail-tab-${code}`, "aria-pressed": String(code === this.shownIn), on: { click: () => this.turn(code) } },
-      nameOf(code), code === this.own || this.hasBody(code) ? null : el("small", { class: "quiet", text: say("asIn", { name: this.own }) }));
+      nameOf(code), code === this.own || this.hasBody(code) ? null : el("small", { class: "quiet", text: say("asIn", { name: nameOf(this.own) }) }));
     return el("div", { class: "mail-tabs" },
       el("span", { class: "segmented", role: "group", "aria-label": words.languages }, ...Object.keys(this.texts).map(tab)),
       el("select", { id: "mail-more", "aria-label": words.languageAdd, on: { change: (event) => { this.texts[event.target.value] = {}; this.turn(event.target.value); } } },
@@ -218,7 +220,7 @@ class MailEditor extends HTMLElement {
     this.readBlocks = null;
     this.list.opened = "";
     this.change(() => { this.text.body = this.texts[code].body; for (const name of ["subject", "preheader"]) this.text[name] ||= this.texts[code][name] ?? ""; },
-      { isText: true, focus: "#mail-blocks .mail-say, #mail-body", message: say("copied", { name: nameOf(code) }), undo: true });
+      { isText: true, focus: "#mail-blocks .mail-say / #mail-body", message: say("copied", { name: nameOf(code) }), undo: true });
   }
 
   // Another way to write the same: text becomes a block and blocks become text; the rest begins anew and can be undone.

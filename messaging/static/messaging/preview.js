@@ -57,7 +57,7 @@ export class Preview {
     const scale = this.width === "600" && room ? Math.min(1, room / 600) : 1;
     for (const frame of this.frame.children) {
       frame.style.zoom = scale;
-      frame.style.height = `${Math.round(558 / scale)}px`;
+      frame.style.height = `${Math.round((this.frame.clientHeight - 2) / scale)}px`;
     }
   }
 
