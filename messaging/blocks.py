@@ -2,6 +2,8 @@
 
 A body of blocks is a JSON list of mappings, such as `{"kind": "button", "text": "Try it", "link": "https://…"}`. Texts
 may hold Liquid; `show_if` beside any block is a condition in Liquid's words: `contact.country == "CZ"`.
+A language has a body of its own or none: a translation may leave out or reorder what the other says, so no block needs
+an identity that outlives its text.
 """
 
 import json
