@@ -11,7 +11,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from messaging import blocks, linter_looks, linter_words, liquid, markup
+from messaging import blocks, linter_looks, linter_words, liquid, markup, texts
 from messaging.linter_rules import RULES, Problem, Rule, in_words, problem
 
 __all__ = ["ALWAYS", "PLACEHOLDER_BRAND", "RULES", "Around", "Problem", "Rule", "check", "in_words"]
@@ -42,8 +42,9 @@ def check(content: Mapping[str, Any], around: Around | None = None) -> list[Prob
     """All problems of a frozen content, in each of its languages, errors first."""
     around = around or Around()
     found: list[Problem] = []
+    of_one = _of_language if content.get("channel", "email") == "email" else _of_plain_text
     for language in content["variants"]:
-        found += _of_language(content, language, around)
+        found += of_one(content, language, around)
     found += _of_languages(content, around.voice)
     return sorted(found, key=lambda one: one.severity != "error")
 
@@ -88,6 +89,23 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
     found += linter_words.of_tone(said, sources, language, around.voice)
     own = [one for one in look.pictures if one[0] != content["brand"].get("logo_url")]
     found += linter_words.of_pictures(len(own), said[body], language, body)
+    return found
+
+
+def _of_plain_text(content: Mapping[str, Any], language: str, around: Around) -> list[Problem]:
+    """Of a message that is no mail: what can not be sent, what nobody knows, and an SMS that is too long."""
+    names = names_of(content, language)
+    sources = {name: str(content["variants"][language].get(name) or "") for name in ("subject", "body")}
+    found = [problem("empty", names["body"], language)] if not sources["body"].strip() else []
+    for name, text in sources.items():
+        found += _of_liquid(text, names[name], language, around, is_html=False)
+    if content["channel"] == "sms" and not any(one.is_unsendable for one in found):
+        length = texts.counted(sources["body"], language=language, message_class=content["message_class"])
+        if length.parts > texts.MOST_PARTS:
+            found.append(problem("too_many_parts", names["body"], language, reason=texts.too_long(length)))
+    said = {names[name]: [linter_looks.without_liquid(text, is_html=False)] for name, text in sources.items() if text}
+    named = {names[name]: text for name, text in sources.items()}
+    found += linter_words.of_words(said, named, language, around.voice)
     return found
 
 

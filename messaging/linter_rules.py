@@ -36,6 +36,7 @@ RULES: dict[str, Rule] = {
             "token_without_default", ERROR, _("A value without a default"),
             _("Say what stands there where the value is missing: {{ contact.x | default: \"…\" }}."), True,
         ),
+        Rule("too_many_parts", ERROR, _("Too long for an SMS"), _("Shorten the text."), True),
         Rule("no_brand", ERROR, _("No brand"), _("Fill in the brand's name, sender and postal address.")),
         Rule(
             "no_postal_address", ERROR, _("No postal address to be seen"),
@@ -74,6 +75,7 @@ SENTENCES: dict[str, str | Promise] = {
     "token_without_default": _(
         'Line %(line)d: %(path)s may be missing. Say what stands there then: {{ %(path)s | default: "…" }}.'
     ),
+    "too_many_parts": "%(reason)s",
     "no_brand": _("There is no brand yet: fill in its name, sender and postal address first."),
     "no_postal_address": _(
         "The mail shows no postal address, which the law asks for. Fill it in on the brand's page, and let no style "

@@ -29,8 +29,8 @@ class TemplateForm(forms.ModelForm):
     class Meta:
         model = Template
         fields = [
-            "name", "key", "message_class", "topic", "is_repeatable", "language", "subject", "preheader", "body_format",
-            "body", "translations", "utm",
+            "name", "key", "channel", "message_class", "topic", "is_repeatable", "language", "subject", "preheader",
+            "body_format", "body", "translations", "utm",
         ]  # fmt: skip
         field_classes = {"translations": JSONText, "utm": JSONText}
         widgets = {
@@ -70,13 +70,13 @@ class TemplateForm(forms.ModelForm):
 class TemplateAdmin(admin.ModelAdmin):
     form = TemplateForm
     change_form_template = "messaging/template_change_form.html"
-    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look"]
-    list_filter = ["message_class"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
+    list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
     prepopulated_fields = {"key": ["name"]}
     fieldsets = [
-        (None, {"fields": [("name", "key"), ("message_class", "topic"), ("language", "is_repeatable")]}),
+        (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), ("language", "is_repeatable")]}),
         (_("Text"), {"fields": ["subject", "preheader", "body_format", "body"], "classes": ["mail-source"]}),
         (_("Other languages"), {"fields": ["translations"], "classes": ["mail-source"]}),
         (_("Links"), {"fields": ["utm"], "classes": ["collapse"]}),

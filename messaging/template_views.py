@@ -25,6 +25,7 @@ from contacts.models import Contact
 from contacts.searching import by_name
 from messaging import chips, editor_words, trials
 from messaging.blocks import KINDS, SIMPLE, sound
+from messaging.channels import CHANNELS
 from messaging.linter_rules import MOST_BYTES
 from messaging.linting import problems_of
 from messaging.models import ReusableBlock, Template, Topic
@@ -63,6 +64,7 @@ def _draft(request: HttpRequest) -> Template:
     """The template as it stands in the form; nothing is saved. What cannot be read counts as empty."""
     told = request.POST
     text = {name: told.get(name, "").replace("\0", "").replace("\r\n", "\n") for name in _TEXTS}
+    text["channel"] = text["channel"] if text["channel"] in CHANNELS else "email"
     number = told.get("pk", "")
     topic = told.get("topic", "")
     pk = int(number) if number.isdecimal() and len(number) < 19 else None
@@ -81,7 +83,7 @@ def _draft(request: HttpRequest) -> Template:
     )
 
 
-_TEXTS = ["key", "name", "message_class", "language", "subject", "preheader", "body_format", "body"]
+_TEXTS = ["key", "name", "channel", "message_class", "language", "subject", "preheader", "body_format", "body"]
 
 
 def _sound(template: Template) -> Template:
@@ -258,7 +260,8 @@ def equipment(request: HttpRequest) -> Mapping[str, Any]:
         "languages": [[code, get_language_info(code)["name_local"].capitalize()] for code in [*spoken, *others]],
         # What is easiest comes first.
         "formats": sorted(
-            ([name, capfirst(label)] for name, label in Template.FORMATS), key=lambda one: one[0] != "blocks"
+            ([name, capfirst(label)] for name, label in Template.FORMATS if name != "text"),
+            key=lambda one: one[0] != "blocks",
         ),
         "words": editor_words.words(),
         "icons": static("journey/icons.svg"),

@@ -46,6 +46,8 @@ def ask(
 
     It has the values and, unless told, the language of `contact`. Raises NotAsked.
     """
+    if template.channel != "email":
+        raise NotAsked(_("Only mails have a test send."))
     readers = _readers(addresses)
     try:
         content, chosen, context = prepared(template=template, contact=contact, language=language)

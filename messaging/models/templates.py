@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from messaging import blocks, utm
+from messaging.channels import choices
 from messaging.linter import PLACEHOLDER_BRAND, check
 from messaging.models.reusable import ReusableBlock
 
@@ -55,14 +56,21 @@ class Template(models.Model):
         ("operational", _("operational")),
         ("transactional", _("transactional")),
     ]
-    FORMATS = [("markdown", _("Markdown")), ("mjml", _("MJML")), ("html", _("HTML")), ("blocks", _("blocks"))]
+    FORMATS = [
+        ("markdown", _("Markdown")),
+        ("mjml", _("MJML")),
+        ("html", _("HTML")),
+        ("blocks", _("blocks")),
+        ("text", _("plain text")),
+    ]
     key = models.SlugField(_("key"), max_length=64, unique=True)
     name = models.TextField(_("name"), blank=True, default="")
     topic = models.ForeignKey(Topic, models.PROTECT, null=True, blank=True, verbose_name=_("topic"))
     message_class = models.TextField(_("class"), choices=CLASSES, default="marketing")
-    channel = models.TextField(_("channel"), default="email", editable=False)
+    channel = models.TextField(_("channel"), choices=choices, default="email")
     language = models.TextField(_("language"), default="en", help_text=_("of the text below; others stand beside it"))
-    subject = models.TextField(_("subject"))
+    # Mails alone must have one.
+    subject = models.TextField(_("subject"), blank=True, default="", db_default="")
     preheader = models.TextField(_("preheader"), blank=True, default="")
     body_format = models.TextField(_("written in"), choices=FORMATS, default="markdown")
     body = models.TextField(_("body"))
@@ -116,8 +124,10 @@ class Template(models.Model):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         if sentence := utm.own_problem(self.utm):
             raise ValidationError({"utm": sentence})
+        self._check_channel()
         content = {
             "language": self.language,
+            "channel": self.channel,
             "body_format": self.body_format,
             "message_class": self.message_class,
             "variants": self.variants,
@@ -135,6 +145,18 @@ class Template(models.Model):
             found.setdefault(field, []).append(detail)
         if found:
             raise ValidationError(found)
+
+    def _check_channel(self) -> None:
+        """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
+        if self.channel != "email":
+            self.body_format = "text"
+        elif self.body_format == "text":
+            raise ValidationError({"body_format": _("A mail is written in Markdown, MJML, HTML or blocks.")})
+        former = Template.objects.filter(pk=self.pk).values_list("channel", flat=True).first() if self.pk else None
+        if former and former != self.channel and self.messages.exists():
+            raise ValidationError(
+                {"channel": _("Messages of this template were made already; write another one for this channel.")}
+            )
 
 
 class TemplateVersion(models.Model):

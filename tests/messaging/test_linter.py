@@ -44,13 +44,13 @@ TEXTS = {
 }
 
 
-def content(language="en", brand=None, body_format="markdown", message_class="marketing", **values):
+def content(language="en", brand=None, body_format="markdown", message_class="marketing", channel="email", **values):
     """The clean letter in three languages; `values` change one of them."""
     variants = {code: dict(texts) for code, texts in TEXTS.items()}
     variants[language] |= values
     return {
-        "language": "en", "body_format": body_format, "message_class": message_class, "topic": "news",
-        "variants": variants, "brand": BRAND | (brand or {}),
+        "channel": channel, "language": "en", "body_format": body_format, "message_class": message_class,
+        "topic": "news", "variants": variants, "brand": BRAND | (brand or {}),
     }  # fmt: skip
 
 
@@ -110,6 +110,8 @@ BROKEN = [
     ("spam_hint", "warning", "subject", "Re:", {"subject": "Re: our talk"}),
     ("spam_hint", "warning", "body", "pictures", {"body": "![A](https://acme.example/a.png)"}),
     ("spam_hint", "warning", "body", "evil.example", {"body": "[www.bank.example](https://evil.example/)"}),
+    ("too_many_parts", "error", "body", "parts", {"channel": "sms", "body": "Some words. " * 90}),
+    ("glossary", "warning", "body", "we write “e-mail”", {"channel": "sms", "body": "Email us."}),
     ("spam_hint", "warning", "body", "192.0.2.7", {"body": "[Look](https://192.0.2.7/x)"}),
 ]  # fmt: skip
 

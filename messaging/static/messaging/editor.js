@@ -33,8 +33,6 @@ class MailEditor extends HTMLElement {
     this.past = []; this.future = []; this.lastKey = ""; this.kept = {};
     this.hasReusable = this.isMail;
     this.list = new BlockList(this);
-    this.hidden = false;
-    this.form.querySelectorAll("fieldset.mail-source").forEach((one) => { one.hidden = true; });
     this.live = el("p", { class: "visually-hidden", role: "status" });
     this.main = el("div", { class: "mail-main" });
     this.preview = this.isMail ? new Preview(this) : null;
@@ -44,6 +42,15 @@ class MailEditor extends HTMLElement {
     this.addEventListener("keydown", (event) => this.onKey(event));
     // Enter in a field of the editor would save the whole form.
     this.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.matches("input")) event.preventDefault(); });
+    const channel = field("channel");
+    // What is no mail is a plain text in the plain form.
+    const toggle = () => {
+      const isMail = !channel || channel.value === "email";
+      this.hidden = !isMail;
+      this.form.querySelectorAll("fieldset.mail-source").forEach((one) => { one.hidden = isMail; });
+    };
+    channel?.addEventListener("change", toggle);
+    toggle();
     this.saved = this.snapshot();
     this.form.addEventListener("submit", () => { this.saved = this.snapshot(); });
     addEventListener("beforeunload", (event) => { if (this.isConnected && this.snapshot() !== this.saved) event.preventDefault(); });
