@@ -41,7 +41,7 @@ def signature(db):
 
 def form(**more):
     return {
-        "name": "N", "key": "n", "message_class": "marketing", "language": "en", "subject": "Hi", "preheader": "",
+        "name": "N", "key": "n", "channel": "email", "message_class": "marketing", "language": "en", "subject": "Hi", "preheader": "",
         "body_format": "blocks", "body": json.dumps(HELLO), "translations": "{}", "utm": "{}",
     } | more  # fmt: skip
 
