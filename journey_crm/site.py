@@ -81,6 +81,7 @@ NAVIGATION = (
             Entry(_("Win-backs"), "heart", model="campaigns.WinBack"),
             Entry(_("Offers"), "tag", model="growth.Offer"),
             Entry(_("Templates"), "mail", model="messaging.Template"),
+            Entry(_("Reusable blocks"), "copy", model="messaging.ReusableBlock"),
             Entry(_("Sent mail"), "send", model="messaging.Message"),
             Entry(
                 _("Consistency"),
@@ -118,6 +119,7 @@ NAVIGATION = (
         pgettext_lazy("navigation", "Settings"),
         (
             Entry(_("Brands"), "palette", model="messaging.Brand"),
+            Entry(_("Campaign parameters"), "link", model="messaging.UtmRules"),
             Entry(_("Topics"), "bell", model="messaging.Topic"),
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),

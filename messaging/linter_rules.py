@@ -153,7 +153,8 @@ class Problem:
     @property
     def sentence(self) -> str:
         """What is wrong, where, and how to mend it, in the language of whoever reads it now."""
-        return in_words(self.said, self.values)
+        said = in_words(self.said, self.values)
+        return f"{self.values['block']}: {said}" if self.values.get("block") else said
 
     @property
     def is_unsendable(self) -> bool:

@@ -113,6 +113,8 @@ MODELS = {
     "messaging.sendingpolicy": (READ, READ),
     "messaging.topic": (ALL, ALL),
     "messaging.template": (f"{ALL} preview preview_mail", f"{ALL} preview preview_mail"),
+    "messaging.reusableblock": (ALL, ALL),
+    "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
     "messaging.message": (f"{READ} mail", f"{READ} mail"),
     "messaging.suppression": (ALL, ALL),

@@ -94,9 +94,11 @@ NO_RULES = {
     "messaging.Message": {"context"},
     "messaging.Signup": {"topics", "traits"},
     "messaging.SignupForm": {"fields", "wording", "origins"},
-    "messaging.Template": {"translations"},
+    "messaging.ReusableBlock": {"translations"},
+    "messaging.Template": {"translations", "utm"},
     "messaging.TemplateVersion": {"content", "link_counts"},
     "messaging.Topic": {"names"},
+    "messaging.UtmRules": {"hosts"},
 }
 OURS = {"contacts", "scoring", "messaging", "growth", "leads", "campaigns", "insights", "journey_crm"}
 
