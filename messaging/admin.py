@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from contacts.models import Contact
 from messaging import tokens
-from messaging.gates import why
+from messaging.explaining import why
 from messaging.links import host
 from messaging.linter import check
 from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic

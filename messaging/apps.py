@@ -16,8 +16,8 @@ class MessagingConfig(AppConfig):
         from contacts.explaining import register_explanation
         from contacts.rules import register_leaf
         from contacts.segments import register_user_of_fields
+        from messaging.explaining import explain_message
         from messaging.forgetting import forget_mail
-        from messaging.gates import explain_message
         from messaging.leaf import ConsentIs
         from messaging.models import Message, Topic
         from messaging.signups import must_confirm

@@ -1,6 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
+from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
@@ -9,11 +10,13 @@ from messaging.models.tracking import Hit, Link, SigningKey
 
 __all__ = [
     "Brand",
+    "Cap",
     "Hit",
     "Holdout",
     "Link",
     "Message",
     "Protection",
+    "SegmentZone",
     "SendingPolicy",
     "SigningKey",
     "Signup",

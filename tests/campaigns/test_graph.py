@@ -175,7 +175,7 @@ def test_what_is_wrong_with_a_stream_is_named_with_its_path(change, path):
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"quiet_hours": "ignore"}, "quiet_hours"),
+        ({"quiet_hours": "sometimes"}, "quiet_hours"),
     ],
 )
 def test_what_is_not_built_yet_may_be_drawn_but_not_published(change, path):
