@@ -125,7 +125,7 @@ def limits(policy: SendingPolicy) -> list[Limit]:
 
 
 def _caps(found: list[Limit]) -> dict[str, Fragment]:
-    """The pieces of the statement that are about caps: which hold for a message, what each had, the room that is left."""
+    """The pieces of the statement that are about caps: which hold for a message, what each had, what room is left."""
     params: dict[str, Any] = {}
     mine, counts, rooms = ["ARRAY[1]"], [], []
     for one in found:

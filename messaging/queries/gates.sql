@@ -136,35 +136,36 @@ WITH policy AS MATERIALIZED (
         ELSE '' END AS stopped_by
     FROM drained
 ), put_off AS (
+    -- The end of the night is spread, person by person: messages that compete for one place come up together.
     SELECT decided.*, CASE stopped_by
         WHEN 'onboarding_protection' THEN pause_end
         WHEN 'paused' THEN pause_end
         WHEN 'quiet_hours' THEN quiet_end
         WHEN 'frequency' THEN CASE WHEN in_quiet_hours = 'ignore' THEN next_day ELSE next_open_day END
-        END + (('x' || substr(md5(id::text), 1, 8))::bit(32)::bigint %% 900) * interval '1 second' AS asked_again
+        END + (('x' || substr(md5(contact_id::text), 1, 8))::bit(32)::bigint %% 900) * interval '1 second' AS asked_again
     FROM decided
 )
-SELECT put_off.*, CASE
-        WHEN stopped_by = '' THEN 'ready'
-        WHEN stopped_by IN ('failed', 'twin') THEN 'skipped'
-        WHEN stopped_by = 'throttle' THEN 'pending'
-        WHEN stopped_by = 'quiet_hours' AND (
-            in_quiet_hours = 'skip' OR asked_again >= valid_until OR asked_again > %(now)s + max_defer) THEN 'skipped'
-        -- A protection is no lack of room: what has no end of its own outlasts it.
-        WHEN stopped_by = 'onboarding_protection' AND valid_until IS NULL THEN 'pending'
-        WHEN stopped_by <> 'quiet_hours'
-            AND asked_again >= coalesce(valid_until, first_due + %(patience)s) THEN 'skipped'
-        ELSE 'pending' END AS new_state,
-    CASE stopped_by
+SELECT ended.*, CASE stopped_by
         WHEN 'failed' THEN failed
         WHEN 'twin' THEN 'already_sent'
         WHEN 'frequency' THEN 'capped'
         WHEN 'quiet_hours' THEN CASE in_quiet_hours WHEN 'skip' THEN 'quiet_hours' ELSE 'expired' END
         ELSE stopped_by END AS end_reason,
-    CASE WHEN stopped_by IN ('', 'failed', 'twin') THEN due_at
-         WHEN stopped_by = 'throttle' THEN turn
-         ELSE asked_again END AS new_due
-FROM put_off;
+    CASE WHEN new_state <> 'pending' THEN due_at WHEN stopped_by = 'throttle' THEN turn ELSE asked_again END AS new_due
+FROM (
+    SELECT put_off.*, CASE
+        WHEN stopped_by = '' THEN 'ready'
+        WHEN stopped_by IN ('failed', 'twin') THEN 'skipped'
+        WHEN stopped_by = 'throttle' THEN 'pending'
+        WHEN stopped_by = 'quiet_hours' THEN CASE
+            WHEN in_quiet_hours = 'skip' OR asked_again >= valid_until OR asked_again > %(now)s + max_defer THEN 'skipped'
+            ELSE 'pending' END
+        -- A protection is no lack of room: what has no end of its own outlasts it.
+        WHEN stopped_by = 'onboarding_protection' AND valid_until IS NULL THEN 'pending'
+        WHEN asked_again >= coalesce(valid_until, first_due + %(patience)s) THEN 'skipped'
+        ELSE 'pending' END AS new_state
+    FROM put_off
+) ended;
 
 -- any_holdout --
 -- Is anybody held out of all marketing, or of a message?
