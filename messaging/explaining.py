@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.sql import Fragment
+from messaging.addresses import address_of
 from messaging.gates import COLUMNS, SQL, Limit, judged, limits
 from messaging.models import Message, SendingPolicy, Suppression, Template
 from messaging.reasons import GATE_OF, WAITS, sentence
@@ -109,7 +110,8 @@ _STOPS = {
 def _sentences(row: dict[str, Any], contact: Contact, template: Template) -> list[tuple[str, str]]:
     """Each gate with what it says: passed, or where it puts off until when."""
     topic = str(template.topic) if template.topic else ""
-    suppression = Suppression.objects.filter(address=contact.email.strip().lower()).first()
+    address = address_of(contact, template.channel)
+    suppression = Suppression.objects.filter(address=address).first() if address else None
     return [
         ("person", _("The contact is a living record.")),
         ("legal", _("There is no legal hold on the address.")),
@@ -119,7 +121,10 @@ def _sentences(row: dict[str, Any], contact: Contact, template: Template) -> lis
             if row["message_class"] == "transactional"
             else (_("Mail about “%(topic)s” is allowed.") % {"topic": topic} if topic else _("Mail is allowed.")),
         ),
-        ("address", _("The address %(address)s is valid.") % {"address": contact.email}),
+        (
+            "address",
+            _("The address %(address)s is valid.") % {"address": address} if address else _("It needs no address."),
+        ),
         (
             "suppression",
             _("The address is not suppressed.")
@@ -388,7 +393,7 @@ def explain_message(*, contact: Contact, key: str, now: datetime) -> Explanation
     template = Template.objects.select_related("topic").get(key=key)
     asked = Fragment(
         "SELECT 0::bigint AS id, %(asked_contact)s::bigint AS contact_id, %(asked_template)s::bigint AS template_id, "
-        "%(asked_class)s AS message_class, %(asked_channel)s AS channel, false AS is_ghost, 3 AS tier, "
+        "%(asked_class)s AS message_class, %(asked_channel)s::text AS channel, false AS is_ghost, 3 AS tier, "
         "%(now)s AS due_at, NULL::timestamptz AS wanted_at, NULL::timestamptz AS valid_until, "
         "NULL::bigint AS enrolment_id, false AS is_promotion, '' AS journey_key",
         {

@@ -15,6 +15,7 @@ from django.db import transaction
 from contacts.calendars import countries
 from contacts.sql import Fragment, join, load
 from messaging import civil
+from messaging.addresses import PIECES, WRONG
 from messaging.models import Cap, Message, SegmentZone, SendingPolicy
 
 SQL = load(__file__)
@@ -31,7 +32,11 @@ PATIENCE = timedelta(days=7)
 REFUSAL = Fragment(r"""CASE
             WHEN c.erased_at IS NOT NULL THEN 'erased'
             WHEN c.merged_into_id IS NOT NULL THEN 'merged'
-            WHEN s.reason = 'legal_hold' THEN 'legal_hold'
+            -- On one address of theirs, it holds for all channels. Where there is none at all, nobody is looked for.
+            WHEN (SELECT EXISTS (SELECT FROM messaging_suppression WHERE reason = 'legal_hold')) AND EXISTS (
+                SELECT FROM messaging_suppression lawful
+                WHERE lawful.reason = 'legal_hold' AND lawful.address IN (lower(btrim(c.email)), btrim(c.phone))
+            ) THEN 'legal_hold'
             WHEN m.message_class = 'transactional' THEN NULL
             WHEN s.reason = 'unsubscribed' THEN 'unsubscribed'
             WHEN veto.state = 'denied' THEN 'unsubscribed'
@@ -40,13 +45,7 @@ REFUSAL = Fragment(r"""CASE
             WHEN 'pending' IN (veto.state, said.state) THEN 'no_consent'
             WHEN topic.is_opt_in AND coalesce(said.state, '') <> 'granted' THEN 'no_consent'
             END""")
-# After consent, for all classes.
-ADDRESS = r"""CASE
-            WHEN btrim(c.email) = '' THEN 'no_address'
-            WHEN length(c.email) > 254
-              OR btrim(c.email) !~ ('^[A-Za-z0-9.!#$%%&''*+/=?^_`{|}~-]{1,64}@'
-                || '([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$')
-            THEN 'invalid_address' END"""
+# Behind whether there is an address at all.
 SUPPRESSED = Fragment("CASE WHEN s.reason NOT IN ('unsubscribed', 'legal_hold') THEN 'suppressed' END")
 
 COLUMNS = """id, contact_id, template_id, message_class, channel, is_ghost, tier, due_at, wanted_at, valid_until,
@@ -174,11 +173,12 @@ def judged(asked: Fragment, now: datetime, message: int = 0) -> Fragment:
     zones = civil.zones_of_countries()
     pieces = {
         "asked": asked,
-        "refusal": _first_of([REFUSAL, Fragment(ADDRESS), SUPPRESSED], now),
+        "refusal": _first_of([REFUSAL, WRONG, SUPPRESSED], now),
         "journeys": join(" UNION ALL ", _quiet_hours or [_NO_JOURNEYS]),
         "segment_zone": Fragment(_SEGMENT_ZONE if SegmentZone.objects.exists() else "NULL::text"),
         "late": Fragment(_LATE if policy.drain_per_minute else "NULL::bigint", {"late": now - LATE}),
         **_caps(limits(policy)),
+        **PIECES,
     }
     sql = SQL["judge_messages"].sql
     params: dict[str, Any] = {

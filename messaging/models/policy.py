@@ -119,6 +119,9 @@ class Suppression(models.Model):
     class Meta:
         verbose_name = _("suppressed address")
         verbose_name_plural = _("suppressed addresses")
+        indexes = [
+            models.Index(fields=["address"], name="suppression_legal_hold", condition=Q(reason="legal_hold")),
+        ]
         constraints = [
             # The gates look for this form; an address in another one would stop nothing.
             models.CheckConstraint(

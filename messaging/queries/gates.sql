@@ -17,7 +17,7 @@ WITH policy AS MATERIALIZED (
     ) said
 ), asked AS MATERIALIZED (
     SELECT m.id, m.contact_id, m.template_id, m.message_class, m.channel, m.tier, m.due_at, m.valid_until, m.is_ghost,
-        c.email, c.most_per_week, t.is_repeatable, topic.key AS topic,
+        c.most_per_week, t.is_repeatable, topic.key AS topic,
         coalesce(m.wanted_at, m.due_at) AS first_due,
         CASE WHEN m.message_class = 'marketing' AND c.paused_until > %(now)s THEN c.paused_until END AS paused_until,
         -- Whoever is new to something is left in peace by promotions; the longest protection counts.
@@ -54,9 +54,9 @@ WITH policy AS MATERIALIZED (
     JOIN contacts_contact c ON c.id = m.contact_id
     JOIN messaging_template t ON t.id = m.template_id
     LEFT JOIN messaging_topic topic ON topic.id = t.topic_id
-    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = m.channel AND veto.topic = ''
-    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = m.channel AND said.topic = topic.key
-    LEFT JOIN messaging_suppression s ON s.address = lower(btrim(c.email))
+    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = {consent} AND veto.topic = ''
+    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = {consent} AND said.topic = topic.key
+    LEFT JOIN messaging_suppression s ON s.address = {address}
     LEFT JOIN messaging_holdout held ON held.contact_id = c.id AND held.scope = 'global'
     LEFT JOIN ({journeys}) j ON j.key = m.journey_key
     LEFT JOIN unnest(%(countries)s::text[], %(zones)s::text[]) AS inferred(country, zone)
@@ -211,7 +211,7 @@ WITH judged AS (
 ), told AS (
     -- The tick alone writes touchpoints, and this is a step of it.
     INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
-    SELECT j.contact_id, 'email.skipped', j.channel, %(now)s, %(now)s, 'email', jsonb_build_object(
+    SELECT j.contact_id, j.channel || '.skipped', j.channel, %(now)s, %(now)s, j.channel, jsonb_build_object(
            'message', j.id, 'template', t.key, 'journey', j.journey_key, 'reason', j.reason)
     FROM judged j JOIN messaging_template t ON t.id = j.template_id
     WHERE j.state = 'skipped'

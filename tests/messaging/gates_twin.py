@@ -163,20 +163,22 @@ def refusal(message: Message, policy: Policy, everything: list[Message], now: da
         return "erased"
     if person.suppressed == "legal_hold":
         return "legal_hold"
+    suppressed = person.suppressed if message.channel == "email" else ""
     if template.message_class != "transactional":
         everything_said = person.consents.get((message.channel, ""), "")
         topic_said = person.consents.get((message.channel, template.topic), "") if template.topic else ""
-        if person.suppressed == "unsubscribed" or everything_said == "denied":
+        if suppressed == "unsubscribed" or everything_said == "denied":
             return "unsubscribed"
         if topic_said == "denied":
             return "topic_refused"
         if "pending" in (everything_said, topic_said) or (template.is_opt_in and topic_said != "granted"):
             return "no_consent"
-    if not person.email:
+    # Everybody here has a telephone number.
+    if message.channel == "email" and not person.email:
         return "no_address"
-    if "@" not in person.email:
+    if message.channel == "email" and "@" not in person.email:
         return "invalid_address"
-    if person.suppressed not in ("", "unsubscribed"):
+    if suppressed not in ("", "unsubscribed"):
         return "suppressed"
     once = message.is_marketing and not template.is_repeatable and not message.is_ghost
     if once and any(

@@ -212,7 +212,7 @@ def expected(world: World) -> dict[int, tuple]:
 
 
 @settings(
-    max_examples=200 if DEEP else 8,
+    max_examples=200 if DEEP else 6,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
