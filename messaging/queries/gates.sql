@@ -142,7 +142,7 @@ WITH policy AS MATERIALIZED (
         WHEN 'paused' THEN pause_end
         WHEN 'quiet_hours' THEN quiet_end
         WHEN 'frequency' THEN CASE WHEN in_quiet_hours = 'ignore' THEN next_day ELSE next_open_day END
-        END + (('x' || substr(md5(contact_id::text), 1, 8))::bit(32)::bigint %% 900) * interval '1 second' AS asked_again
+        END + contact_id * 7919 %% 900 * interval '1 second' AS asked_again
     FROM decided
 )
 SELECT ended.*, CASE stopped_by
@@ -195,7 +195,11 @@ FROM (SELECT count(*) >= %(crowd)s AS is_crowd FROM (
 
 -- arbitrate_messages --
 -- Sends every intent that is due through the gates: on to delivery, held back for one reason, or put off.
-WITH judged AS (
+WITH verdicts AS MATERIALIZED (
+    -- Few columns: each row of what an UPDATE reads is kept whole.
+    SELECT id, new_state, end_reason, new_due, stopped_by, first_due, contact_zone, zone_from, late_place
+    FROM ({judged}) AS judged
+), judged AS (
     UPDATE messaging_message m
     SET state = j.new_state, reason = CASE WHEN j.new_state = 'skipped' THEN j.end_reason ELSE '' END,
         due_at = j.new_due, waits_for = CASE WHEN j.new_state = 'pending' THEN j.stopped_by ELSE '' END,
@@ -205,7 +209,7 @@ WITH judged AS (
                          ELSE m.wanted_at END,
         zone = j.contact_zone, zone_from = j.zone_from,
         finished_at = CASE WHEN j.new_state = 'skipped' THEN %(now)s END
-    FROM ({judged}) j
+    FROM verdicts j
     WHERE m.id = j.id AND m.state = 'pending'
     RETURNING m.id, m.contact_id, m.template_id, m.journey_key, m.channel, m.state, m.reason, j.late_place
 ), told AS (
