@@ -1,5 +1,6 @@
 """Brand, topics, templates with their preview, sent mail, and what holds mail back."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -17,8 +18,18 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.explaining import why
 from messaging.links import host
-from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
+from messaging.models import (
+    Brand,
+    Cap,
+    Message,
+    SegmentZone,
+    SendingPolicy,
+    Suppression,
+    Template,
+    Topic,
+)
 from messaging.preview import NotRendered, rendered, sample
+from messaging.reason_pages import ledger_page, why_page
 from messaging.reasons import sentence
 from messaging.uses import users_of
 
@@ -77,11 +88,34 @@ class BrandAdmin(OneRow):
     ]
 
 
+class CapInline(admin.TabularInline):
+    model = Cap
+    extra = 0
+    fields = ["channel", "topic", "per_day", "per_week", "per_month"]
+
+
+class SegmentZoneInline(admin.TabularInline):
+    model = SegmentZone
+    extra = 0
+    fields = ["segment", "zone"]
+
+
 @admin.register(SendingPolicy)
 class SendingPolicyAdmin(OneRow):
+    inlines = [CapInline, SegmentZoneInline]
     fieldsets = [
-        (_("Quiet hours"), {"fields": [("quiet_from", "quiet_until"), "max_defer"]}),
+        (
+            _("Quiet hours"),
+            {
+                "fields": [
+                    ("quiet_from", "quiet_until"),
+                    ("sundays_are_quiet", "holidays_are_quiet"),
+                    "max_defer",
+                ]
+            },
+        ),
         (_("How often"), {"fields": [("per_day", "per_week", "per_month")]}),
+        (_("After a pause or an outage"), {"fields": ["drain_per_minute"]}),
         (_("What marketing does"), {"fields": ["global_holdout"]}),
     ]
 
@@ -107,7 +141,17 @@ class TemplateAdmin(admin.ModelAdmin):
     search_fields = ["key", "name", "subject"]
     prepopulated_fields = {"key": ["name"]}
     fieldsets = [
-        (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), "is_repeatable"]}),
+        (
+            None,
+            {
+                "fields": [
+                    ("name", "key"),
+                    ("channel", "message_class", "topic"),
+                    "is_repeatable",
+                    ("quiet_hours", "holdout"),
+                ]
+            },
+        ),
         (_("Text"), {"fields": ["language", "subject", "preheader", "body_format", "body"]}),
         (_("Other languages"), {"fields": ["translations"]}),
     ]
@@ -243,6 +287,7 @@ class MessageAdmin(admin.ModelAdmin):
     ordering = ["-pk"]
     list_per_page = 50
     show_full_result_count = False
+    change_list_template = "messaging/message_change_list.html"
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -278,7 +323,12 @@ class MessageAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
-        return [path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"), *super().get_urls()]
+        return [
+            path("ledger/", wrap(partial(ledger_page, self)), name="messaging_message_ledger"),
+            path("why/", wrap(partial(why_page, self)), name="messaging_message_why"),
+            path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from django.utils.translation import gettext as _
 
-from messaging.models import SignupForm, Template
+from messaging.models import SegmentZone, SignupForm, Template
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -32,6 +32,12 @@ def users_of_field(key: str) -> list[str]:
         *(_("template “%(name)s”") % {"name": one} for one in templates),
         *(_("sign-up form “%(name)s”") % {"name": one} for one in forms),
     ]
+
+
+def users_of_segment(key: str) -> list[str]:
+    """The sending policy, where it says a time zone for the people of the segment."""
+    is_used = SegmentZone.objects.filter(segment__key=key).exists()
+    return [_("time zone of the segment in the sending policy")] if is_used else []
 
 
 def _code(template: Template) -> list[str]:

@@ -98,7 +98,7 @@ def _fill(rows: int) -> None:
         " sent_at) SELECT 'had:' || n, 1 + n %% %(people)s, (%(templates)s::bigint[])[1 + n %% 3], 'marketing', 'sent',"
         " at, at, at"
         " FROM generate_series(1, %(rows)s) AS n,"
-        " LATERAL (SELECT %(now)s - (n * 7919 %% 57600 + 1) * interval '1 minute' AS at) sent",
+        " LATERAL (SELECT %(now)s - (n::bigint * 7919 %% 57600 + 1) * interval '1 minute' AS at) sent",
         **values,
     )
     run_sql(
@@ -106,7 +106,7 @@ def _fill(rows: int) -> None:
         " valid_until)"
         " SELECT 'bench:' || n, 1 + n %% %(people)s, (%(templates)s::bigint[])[4 + least(n / %(people)s, 1)],"
         " CASE WHEN n %% 20 = 0 THEN 'operational' WHEN n %% 20 = 1 THEN 'transactional' ELSE 'marketing' END,"
-        " 1 + n * 31 %% 5, %(now)s, %(now)s - (n %% 300) * interval '1 second',"
+        " 1 + n::bigint * 31 %% 5, %(now)s, %(now)s - (n %% 300) * interval '1 second',"
         " CASE WHEN n %% 3 = 0 THEN %(now)s + interval '5 days' END"
         " FROM generate_series(1, %(rows)s) AS n",
         **values,

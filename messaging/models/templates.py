@@ -130,6 +130,8 @@ class Template(models.Model):
 
     def clean(self):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
+        if self.holdout and self.message_class != "marketing":
+            raise ValidationError({"holdout": _("Only marketing is held back to measure it.")})
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         self._check_channel()

@@ -110,7 +110,7 @@ MODELS = {
     "messaging.topic": (ALL, ALL),
     "messaging.template": (f"{ALL} preview preview_mail", f"{ALL} preview preview_mail"),
     "messaging.signupform": (ALL, ALL),
-    "messaging.message": (f"{READ} mail", f"{READ} mail"),
+    "messaging.message": (f"{READ} ledger mail why", f"{READ} ledger mail why"),
     "messaging.suppression": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
