@@ -109,7 +109,8 @@ class SendingPolicyAdmin(OneRow):
             {
                 "fields": [
                     ("quiet_from", "quiet_until"),
-                    ("sundays_are_quiet", "holidays_are_quiet"),
+                    "sundays_are_quiet",
+                    "holidays_are_quiet",
                     "max_defer",
                 ]
             },

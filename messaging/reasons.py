@@ -40,7 +40,6 @@ WITHDRAWN = {
     "milestone_reached": _("The person had already done what the message leads to."),
     "superseded": _("Another journey took over."),
     "journey_stopped": _("The journey was stopped."),
-    "step_removed": _("The step was taken out of the journey."),
     "withdrawn": _("Somebody withdrew the message."),
 }
 

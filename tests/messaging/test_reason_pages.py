@@ -128,6 +128,7 @@ def test_staff_choose_a_person_and_a_message_and_get_the_checklist(boss, make_co
         ("", "spring", "Say whom"),
         ("them", "", "Choose a message."),
         ("them", "nonsense", "There is neither a template nor a message"),
+        ("a\0@b.cz", "spring", "There is no such contact."),
         ("", "", "Did they get it, and why not?"),
     ],
 )
