@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contacts', '0021_unknown_zones'),
-        ('messaging', '0030_channels'),
+        ('messaging', '0010_brand_kit_and_findings'),
     ]
 
     operations = [

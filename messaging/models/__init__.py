@@ -1,6 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
+from messaging.models.findings import LinkCheck, LintFinding
 from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
@@ -14,6 +15,8 @@ __all__ = [
     "Hit",
     "Holdout",
     "Link",
+    "LinkCheck",
+    "LintFinding",
     "Message",
     "Protection",
     "SegmentZone",
