@@ -6,16 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.sql import Fragment
-from messaging.addresses import address_of
-from messaging.gates import COLUMNS, SQL, Limit, judged, limits
-from messaging.models import Message, SendingPolicy, Suppression, Template
-from messaging.reasons import GATE_OF, WAITS, sentence
+from messaging.checklist import Check, as_it_was, capped_by, checklist, in_words, numbers_of
+from messaging.gates import COLUMNS, SQL, judged
+from messaging.models import Message, Template
+from messaging.reasons import WAITS, sentence
 
 _ROW = (
     "id", "template_id", "topic", "failed", "quiet_end", "is_closed", "contact_zone", "zone_from", "calendar", "counts",
@@ -23,15 +21,6 @@ _ROW = (
     "protected_until", "most_per_week", "is_held_out", "in_quiet_hours",
 )  # fmt: skip
 _COUNTED = {"state__in": ["ready", "sending", "sent", "uncertain"], "message_class__in": ["marketing", "operational"]}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of a checklist: passed, failed, or (None) not reached."""
-
-    gate: str
-    is_passed: bool | None
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -66,181 +55,11 @@ class Explanation:
         }
 
 
-def _moment(moment: datetime) -> str:
-    return date_format(localtime(moment), "SHORT_DATETIME_FORMAT")
-
-
 def _judge(asked: Fragment, message: int, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the gates would say of one message as of now, and of its rivals for the same room, in their order."""
     found = SQL["read_judged"].rows(fragments={"judged": judged(asked, now, message)}, now=now)
     rows = [dict(zip(_ROW, row, strict=True)) for row in found]
     return next(row for row in rows if row["id"] == message), [row for row in rows if row["id"] != message]
-
-
-# The checklist -------------------------------------------------------------------------------------------------------
-
-
-def _checklist(row: dict[str, Any], contact: Contact, template: Template) -> list[Check]:
-    """The gates in their order; behind the first that fails, none is reached."""
-    failing = GATE_OF.get(row["failed"], "") if row["failed"] else _STOPS.get(row["stopped_by"], "")
-    checks, is_open = [], True
-    for gate, passed in _sentences(row, contact, template):
-        is_failed = is_open and gate == failing
-        said = passed
-        if is_failed and row["failed"] and gate != "suppression":
-            said = sentence(row["failed"])
-            if gate == "holdout" and row["is_held_out"]:
-                said = _("The person is one of those who get no marketing at all, so that its effect can be measured.")
-        checks.append(Check(gate, (not is_failed) if is_open else None, said))
-        is_open = is_open and not is_failed
-    return checks
-
-
-# Which line of the checklist a message that is put off fails at.
-_STOPS = {
-    "onboarding_protection": "protection",
-    "paused": "pause",
-    "quiet_hours": "quiet_hours",
-    "frequency": "frequency",
-    "throttle": "throttle",
-    "twin": "once",
-}
-
-
-def _sentences(row: dict[str, Any], contact: Contact, template: Template) -> list[tuple[str, str]]:
-    """Each gate with what it says: passed, or where it puts off until when."""
-    topic = str(template.topic) if template.topic else ""
-    address = address_of(contact, template.channel)
-    suppression = Suppression.objects.filter(address=address).first() if address else None
-    return [
-        ("person", _("The contact is a living record.")),
-        ("legal", _("There is no legal hold on the address.")),
-        (
-            "consent",
-            _("Transactional mail needs no consent.")
-            if row["message_class"] == "transactional"
-            else (_("Mail about “%(topic)s” is allowed.") % {"topic": topic} if topic else _("Mail is allowed.")),
-        ),
-        (
-            "address",
-            _("The address %(address)s is valid.") % {"address": address} if address else _("It needs no address."),
-        ),
-        (
-            "suppression",
-            _("The address is not suppressed.")
-            if suppression is None
-            else _("The address has been suppressed since %(since)s: %(reason)s.")
-            % {"since": _moment(suppression.suppressed_at), "reason": suppression.get_reason_display()},
-        ),
-        ("journey", _("The person is still on its journey, if it has one.")),
-        ("once", _("The person has not got this content before, or it may be repeated.")),
-        (
-            "valid",
-            _("It is valid until %(moment)s.") % {"moment": _moment(row["valid_until"])}
-            if row["valid_until"]
-            else _("It does not expire."),
-        ),
-        ("holdout", _("The person is not in a holdout group.")),
-        ("protection", _peace(row)),
-        ("pause", _pause(row)),
-        ("quiet_hours", _quiet(row)),
-        *(("frequency", one) for one in _frequency(row)),
-        *([("throttle", _("It is late, and what is late leaves at a throttle."))] if _is_throttled(row) else []),
-    ]
-
-
-def _is_throttled(row: dict[str, Any]) -> bool:
-    return bool(row["stopped_by"] == "throttle")
-
-
-def _peace(row: dict[str, Any]) -> str:
-    if row["protected_until"] is None:
-        return _("Nobody new is left in peace from it.")
-    return _("The person is new to something and left in peace until %(moment)s.") % {
-        "moment": _moment(row["protected_until"])
-    }
-
-
-def _pause(row: dict[str, Any]) -> str:
-    if row["message_class"] != "marketing":
-        return _("A pause holds back marketing alone.")
-    if row["paused_until"] is None:
-        return _("The person did not ask for a pause.")
-    return _("The person wants no marketing until %(moment)s.") % {"moment": _moment(row["paused_until"])}
-
-
-def _quiet(row: dict[str, Any]) -> str:
-    if row["in_quiet_hours"] == "ignore":
-        return _("Quiet hours do not count for it.")
-    values = {"zone": row["contact_zone"]}
-    if not row["quiet_end"]:
-        return _("It is not in the quiet hours of the person's zone (%(zone)s).") % values
-    values["moment"] = _moment(row["quiet_end"])
-    if row["is_closed"]:
-        return _("It is a Sunday or a holiday where the person lives (%(zone)s) until %(moment)s.") % values
-    return _("It is quiet where the person lives (%(zone)s) until %(moment)s.") % values
-
-
-def _capped_by(row: dict[str, Any]) -> list[Limit]:
-    """The caps that hold for it."""
-    policy = SendingPolicy.objects.first() or SendingPolicy()
-    return [one for one in limits(policy) if one.number in (row["caps"] or [])]
-
-
-def _numbers(row: dict[str, Any], limit: Limit) -> dict[str, int | None]:
-    had = row["counts"][limit.number - 1] if row["counts"] else [0, 0, 0]
-    day, week, month = limit.most
-    if limit.number == 1 and row["most_per_week"] is not None:
-        week = row["most_per_week"] if week is None else min(week, row["most_per_week"])
-    return {"day": had[0], "per_day": day, "week": had[1], "per_week": week, "month": had[2], "per_month": month}
-
-
-def _frequency(row: dict[str, Any]) -> list[str]:
-    """One sentence for each cap that holds."""
-    if row["message_class"] != "marketing":
-        return [_("It is not capped.")]
-    said = []
-    for limit in _capped_by(row):
-        numbers = _numbers(row, limit)
-        if limit.number > 1:
-            about = str(_about(limit))
-            spans = [
-                _("%(had)d of %(most)d today") % {"had": numbers["day"], "most": numbers["per_day"]}
-                if numbers["per_day"] is not None
-                else "",
-                _("%(had)d of %(most)d in 7 days") % {"had": numbers["week"], "most": numbers["per_week"]}
-                if numbers["per_week"] is not None
-                else "",
-                _("%(had)d of %(most)d in 30 days") % {"had": numbers["month"], "most": numbers["per_month"]}
-                if numbers["per_month"] is not None
-                else "",
-            ]
-            said.append(
-                _("Of %(about)s: %(numbers)s.") % {"about": about, "numbers": ", ".join(one for one in spans if one)}
-            )
-        elif row["most_per_week"] and row["most_per_week"] == numbers["per_week"]:
-            said.append(
-                _(
-                    "The person wants at most %(per_week)d marketing messages in 7 days and has had %(week)d; today it "
-                    "were %(day)d of %(per_day)d, in 30 days %(month)d of %(per_month)d."
-                )
-                % numbers
-            )
-        else:
-            said.append(
-                _(
-                    "The person has had %(day)d of %(per_day)d marketing messages today, %(week)d of %(per_week)d in "
-                    "7 days, %(month)d of %(per_month)d in 30 days."
-                )
-                % numbers
-            )
-    return said
-
-
-def _about(limit: Limit) -> str:
-    if limit.channel and limit.topic:
-        return _("“%(topic)s” by %(channel)s") % {"topic": limit.topic, "channel": limit.channel}
-    return limit.topic and _("“%(topic)s”") % {"topic": limit.topic} or limit.channel
 
 
 # Facts ---------------------------------------------------------------------------------------------------------------
@@ -267,7 +86,7 @@ def _rival(row: dict[str, Any], rivals: Sequence[dict[str, Any]], contact: Conta
     if last.sent_at is None:
         return [_("“%(message)s” goes before it.") % {"message": last.template}]
     return [
-        _("“%(message)s” took the place on %(moment)s.") % {"message": last.template, "moment": _moment(last.sent_at)}
+        _("“%(message)s” took the place on %(moment)s.") % {"message": last.template, "moment": in_words(last.sent_at)}
     ]
 
 
@@ -290,7 +109,7 @@ def _clock(zone: str, zone_from: str, contact: Contact) -> list[str]:
 def _caps_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     if row["message_class"] != "marketing":
         return []
-    return [{"channel": one.channel, "topic": one.topic, **_numbers(row, one)} for one in _capped_by(row)]
+    return [{"channel": one.channel, "topic": one.topic, **numbers_of(row, one)} for one in capped_by(row)]
 
 
 # Answers -------------------------------------------------------------------------------------------------------------
@@ -309,15 +128,15 @@ def why(message: Message, now: datetime) -> Explanation:
     if left_at:
         # It passed; what became true afterwards (it expired, she unsubscribed) is no answer to why it left.
         row |= {"failed": None, "quiet_end": None, "paused_until": None, "protected_until": None, "stopped_by": ""}
-    checks = _checklist(row, message.contact, message.template)
+    checks = checklist(row, message.contact, message.template)
     asked_again = None
     if message.state in ("skipped", "failed", "cancelled"):
-        checks = _as_it_was(checks, message.reason)
+        checks = as_it_was(checks, message.reason)
         said = sentence(message.reason)
     elif message.state in ("sent", "sending", "uncertain"):
         checks = [Check(one.gate, True, one.sentence) for one in checks] if message.state == "sent" else checks
         said = {
-            "sent": _("It was sent on %(moment)s.") % {"moment": _moment(message.sent_at)} if message.sent_at else "",
+            "sent": _("It was sent on %(moment)s.") % {"moment": in_words(message.sent_at)} if message.sent_at else "",
             "sending": _("It is being sent."),
             "uncertain": _(
                 "It may have been sent: the worker ended before the answer came. It is not sent again by itself."
@@ -344,20 +163,6 @@ def why(message: Message, now: datetime) -> Explanation:
     )
 
 
-def _as_it_was(checks: list[Check], reason: str) -> list[Check]:
-    """The checklist of a message that ended for a reason: that gate failed, whatever it would say today."""
-    failing = GATE_OF.get(reason)
-    if failing is None:
-        return [Check(one.gate, True, one.sentence) for one in checks] + [Check("delivery", False, sentence(reason))]
-    out, is_open = [], True
-    for one in checks:
-        is_failed = is_open and one.gate == failing
-        out.append(Check(one.gate, False if is_failed else (True if is_open else None),
-                         sentence(reason) if is_failed else one.sentence))  # fmt: skip
-        is_open = is_open and not is_failed
-    return out
-
-
 def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tuple[str, datetime | None]:
     """What would become of it now, in a sentence; and when the gates ask it (again), where they do."""
     if message is not None and message.is_held:
@@ -365,14 +170,14 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker."), None
     if message is not None and message.due_at > now:
-        moment = {"moment": _moment(message.due_at)}
+        moment = {"moment": in_words(message.due_at)}
         if message.waits_for in WAITS:
             return str(WAITS[message.waits_for]) % moment, message.due_at
         return _("It is due on %(moment)s.") % moment, message.due_at
     if row["new_state"] == "ready":
         return _("It may be sent now."), None
     if row["new_state"] == "pending":
-        return str(WAITS[row["stopped_by"]]) % {"moment": _moment(row["new_due"])}, row["new_due"]
+        return str(WAITS[row["stopped_by"]]) % {"moment": in_words(row["new_due"])}, row["new_due"]
     return sentence(row["end_reason"]), None
 
 
@@ -410,7 +215,7 @@ def explain_message(*, contact: Contact, key: str, now: datetime) -> Explanation
         "",
         reason,
         said,
-        _checklist(row, contact, template),
+        checklist(row, contact, template),
         [*_rival(row, [], contact, now), *_clock(row["contact_zone"], row["zone_from"], contact)],
         _caps_of(row),
         row["contact_zone"],
