@@ -9,7 +9,9 @@ from messaging.channels import CHANNELS, Channel
 # As addresses are compared, kept with a message and listed as suppressed.
 _WRITTEN = {"email": "lower(btrim(c.email))", "phone": "btrim(c.phone)", "": "NULL"}
 _WRONG = {
+    # The short pattern lets nearly everybody through; the whole one takes twenty times as long.
     "email": r"""CASE
+            WHEN length(c.email) <= 60 AND c.email ~ '^[A-Za-z0-9._+-]+@([A-Za-z0-9]+\.)+[A-Za-z]+$' THEN NULL
             WHEN btrim(c.email) = '' THEN 'no_address'
             WHEN length(c.email) > 254
               OR btrim(c.email) !~ ('^[A-Za-z0-9.!#$%%&''*+/=?^_`{|}~-]{1,64}@'

@@ -1,5 +1,6 @@
 """Brand, topics, templates with their preview, sent mail, and what holds mail back."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,10 +14,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from messaging import tokens, utm
-from messaging.gates import why
+from messaging.explaining import why
 from messaging.links import host
-from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic, UtmRules
+from messaging.models import Brand, Cap, Message, SegmentZone, SendingPolicy, Suppression, Template, Topic, UtmRules
 from messaging.preview import NotRendered, rendered
+from messaging.reason_pages import ledger_page, why_page
 from messaging.reasons import sentence
 from messaging.template_views import mail_page
 
@@ -54,11 +56,35 @@ class OneRow(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
 
 
+class CapInline(admin.TabularInline):
+    model = Cap
+    extra = 0
+    fields = ["channel", "topic", "per_day", "per_week", "per_month"]
+
+
+class SegmentZoneInline(admin.TabularInline):
+    model = SegmentZone
+    extra = 0
+    fields = ["segment", "zone"]
+
+
 @admin.register(SendingPolicy)
 class SendingPolicyAdmin(OneRow):
+    inlines = [CapInline, SegmentZoneInline]
     fieldsets = [
-        (_("Quiet hours"), {"fields": [("quiet_from", "quiet_until"), "max_defer"]}),
+        (
+            _("Quiet hours"),
+            {
+                "fields": [
+                    ("quiet_from", "quiet_until"),
+                    "sundays_are_quiet",
+                    "holidays_are_quiet",
+                    "max_defer",
+                ]
+            },
+        ),
         (_("How often"), {"fields": [("per_day", "per_week", "per_month")]}),
+        (_("After a pause or an outage"), {"fields": ["drain_per_minute"]}),
         (_("What marketing does"), {"fields": ["global_holdout"]}),
     ]
 
@@ -140,6 +166,7 @@ class MessageAdmin(admin.ModelAdmin):
     ordering = ["-pk"]
     list_per_page = 50
     show_full_result_count = False
+    change_list_template = "messaging/message_change_list.html"
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -175,7 +202,12 @@ class MessageAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
-        return [path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"), *super().get_urls()]
+        return [
+            path("ledger/", wrap(partial(ledger_page, self)), name="messaging_message_ledger"),
+            path("why/", wrap(partial(why_page, self)), name="messaging_message_why"),
+            path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict | None = None

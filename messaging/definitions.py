@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now as wall_clock
 
-from contacts.definitions import DefinitionError, Section, check_keys, one_of, text, without_defaults
+from contacts.definitions import DefinitionError, Section, check_keys, one_of, percent, text, without_defaults
 from messaging import blocks, utm
 from messaging.channels import CHANNELS
 from messaging.models import Brand, ReusableBlock, SignupForm, Template, Topic, UtmRules
@@ -149,6 +149,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
                 },
                 "utm": template.utm,
                 "repeatable": template.is_repeatable,
+                "quiet_hours": template.quiet_hours,
+                "holdout": f"{template.holdout}%",
             },
             name="",
             topic=None,
@@ -159,6 +161,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
             translations={},
             utm={},
             repeatable=False,
+            quiet_hours="default",
+            holdout="0%",
         )
         for template in Template.objects.select_related("topic").order_by("key")
     }
@@ -211,6 +215,7 @@ def _write_template(data: dict[str, Any]) -> None:
         required=["key", "class", *(["subject"] if data.get("channel", "email") == "email" else [])],
         optional=[
             *("name", "topic", "channel", "subject", "language", "preheader", "translations", "utm", "repeatable"),
+            *("quiet_hours", "holdout"),
             *_BODIES,
         ],
     )
@@ -240,6 +245,8 @@ def _write_template(data: dict[str, Any]) -> None:
     template.translations = translations
     template.utm = data.get("utm", {})
     template.is_repeatable = bool(data.get("repeatable", False))
+    template.quiet_hours = one_of(data, "quiet_hours", [key for key, _ in Template.QUIET_HOURS], "default")
+    template.holdout = percent(data.get("holdout", 0), "holdout")
     template.updated_at = wall_clock()
     try:
         template.full_clean()

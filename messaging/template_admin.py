@@ -29,8 +29,8 @@ class TemplateForm(forms.ModelForm):
     class Meta:
         model = Template
         fields = [
-            "name", "key", "channel", "message_class", "topic", "is_repeatable", "language", "subject", "preheader",
-            "body_format", "body", "translations", "utm",
+            "name", "key", "channel", "message_class", "topic", "is_repeatable", "quiet_hours", "holdout", "language",
+            "subject", "preheader", "body_format", "body", "translations", "utm",
         ]  # fmt: skip
         field_classes = {"translations": JSONText, "utm": JSONText}
         widgets = {
@@ -79,6 +79,7 @@ class TemplateAdmin(admin.ModelAdmin):
         (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), ("language", "is_repeatable")]}),
         (_("Text"), {"fields": ["subject", "preheader", "body_format", "body"], "classes": ["mail-source"]}),
         (_("Other languages"), {"fields": ["translations"], "classes": ["mail-source"]}),
+        (_("When and to whom"), {"fields": [("quiet_hours", "holdout")], "classes": ["collapse"]}),
         (_("Links"), {"fields": ["utm"], "classes": ["collapse"]}),
     ]
 

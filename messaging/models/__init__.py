@@ -2,6 +2,7 @@
 
 from messaging.models.brand import Brand
 from messaging.models.findings import LinkCheck, LintFinding, Reading
+from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.reusable import ReusableBlock, UtmRules
@@ -12,6 +13,7 @@ from messaging.models.trials import TrialMail
 
 __all__ = [
     "Brand",
+    "Cap",
     "Hit",
     "Holdout",
     "Link",
@@ -21,6 +23,7 @@ __all__ = [
     "Protection",
     "Reading",
     "ReusableBlock",
+    "SegmentZone",
     "SendingPolicy",
     "SigningKey",
     "Signup",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q, Value
 from django.utils import timezone
@@ -63,6 +64,11 @@ class Template(models.Model):
         ("blocks", _("blocks")),
         ("text", _("plain text")),
     ]
+    QUIET_HOURS = [
+        ("default", _("wait until they are over")),
+        ("skip", _("do not send it at all")),
+        ("ignore", _("send it all the same")),
+    ]
     key = models.SlugField(_("key"), max_length=64, unique=True)
     name = models.TextField(_("name"), blank=True, default="")
     topic = models.ForeignKey(Topic, models.PROTECT, null=True, blank=True, verbose_name=_("topic"))
@@ -85,6 +91,22 @@ class Template(models.Model):
         help_text=_('empty: as the workspace says; {"off": true}: none; {"campaign": "spring"}: this one is its own'),
     )
     is_repeatable = models.BooleanField(_("may reach a person more than once"), default=False)
+    quiet_hours = models.TextField(
+        _("in quiet hours"),
+        choices=QUIET_HOURS,
+        default="default",
+        db_default="default",
+        help_text=_("A journey that says otherwise wins. Transactional messages know no quiet hours."),
+    )
+    holdout = models.PositiveSmallIntegerField(
+        _("holdout, per cent"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(50)],
+        help_text=_(
+            "So many of a hundred people never get this message, to measure its effect; marketing only, 0 to 50."
+        ),
+    )
     updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
 
     class Meta:
@@ -96,6 +118,10 @@ class Template(models.Model):
             models.CheckConstraint(
                 name="marketing_has_a_topic", condition=~Q(message_class="marketing") | Q(topic__isnull=False)
             ),
+            models.CheckConstraint(
+                name="quiet_hours_are_heeded_in_a_known_way", condition=Q(quiet_hours__in=["default", "skip", "ignore"])
+            ),
+            models.CheckConstraint(name="half_of_the_people_get_a_message", condition=Q(holdout__lte=50)),
         ]
 
     def __str__(self):
@@ -120,6 +146,8 @@ class Template(models.Model):
 
     def clean(self):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
+        if self.holdout and self.message_class != "marketing":
+            raise ValidationError({"holdout": _("Only marketing is held back to measure it.")})
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         if sentence := utm.own_problem(self.utm):

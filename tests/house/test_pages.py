@@ -116,7 +116,7 @@ MODELS = {
     "messaging.reusableblock": (ALL, ALL),
     "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
-    "messaging.message": (f"{READ} mail", f"{READ} mail"),
+    "messaging.message": (f"{READ} ledger mail why", f"{READ} ledger mail why"),
     "messaging.suppression": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),

@@ -125,6 +125,7 @@ def test_a_word_that_we_do_not_use_is_pointed_out(marketer, make_template):
     form = {
         "name": "x", "channel": "email", "message_class": "marketing", "topic": template.topic_id, "language": "en",
         "subject": "s", "body_format": "markdown", "body": "So\ncheap!", "translations": "{}", "preheader": "",
+            "quiet_hours": "default", "holdout": "0",
     }  # fmt: skip
     url = reverse("admin:messaging_template_change", args=[template.pk])
     page = marketer.post(url, form, follow=True).content.decode()
