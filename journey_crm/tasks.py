@@ -15,7 +15,8 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import delivery, signups
+from messaging import brake, delivery, returning, signups
+from messaging.bounces.mailboxes import MailboxAway
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,21 @@ def sweep() -> None:
 
 
 @app.task(is_idempotent=True)
+def take_bounces() -> None:
+    """Looks into the mailbox of bounces and reads what came in; tells administrators that marketing is held back.
+
+    Two at once are harmless: each mail is kept once, and read by one of them.
+    """
+    with _alive("bounces"):
+        returning.read_waiting(now=timezone.now())
+        brake.tell(now=timezone.now())
+        try:
+            returning.empty_mailbox(now=timezone.now())
+        except MailboxAway as error:
+            log.error("mailbox_away", error=str(error))
+
+
+@app.task(is_idempotent=True)
 def run_imports() -> None:
     """Imports the files that wait, and those whose worker died. Two at once never take the same file."""
     with _alive("imports"):
@@ -78,6 +94,7 @@ def tidy() -> None:
         throttling.forget(now=timezone.now())
         webhooks.forget(now=timezone.now())
         candidates.forget_candidates(timezone.now())
+        returning.forget(now=timezone.now())
 
 
 @app.task(is_idempotent=True)

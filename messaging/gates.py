@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.sql import Fragment, join, load
-from messaging.models import Message, SendingPolicy, Suppression, Template
+from messaging.models import Brake, Message, SendingPolicy, Suppression, Template
 from messaging.reasons import sentence
 
 SQL = load(__file__)
@@ -45,6 +45,9 @@ ADDRESS = r"""CASE
 
 _COLUMNS = """id, contact_id, template_id, message_class, channel, is_ghost, tier, due_at, wanted_at, valid_until,
     enrolment_id, is_promotion"""
+
+# Marketing waits while the complaint brake holds it (see `brake`).
+_LET_GO = "(m.message_class <> 'marketing' OR NOT EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))"
 
 _gates: list[Callable[[datetime], Fragment]] = []
 
@@ -84,7 +87,7 @@ def arbitrate(now: datetime, after: int, upto: int) -> int:
     if not Message.objects.filter(state="pending", is_held=False, due_at__lte=now).exists():
         return 0
     SQL["draw_global_holdout"].run(now=now)
-    due = f"SELECT {_COLUMNS} FROM messaging_message WHERE state = 'pending' AND due_at <= %(now)s AND NOT is_held"  # noqa: S608
+    due = f"SELECT {_COLUMNS} FROM messaging_message m WHERE state = 'pending' AND due_at <= %(now)s AND NOT is_held AND {_LET_GO}"  # noqa: S608, E501
     judged = _judged(Fragment(due), now)
     return int(SQL["arbitrate_messages"].value(fragments={"judged": judged}, now=now, zone=settings.TIME_ZONE))
 
@@ -286,6 +289,8 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> str
     """What would become of it now, in a sentence."""
     if message is not None and message.is_held:
         return _("It waits because its journey is paused.")
+    if message is not None and row["message_class"] == "marketing" and Brake.objects.filter(released_at=None).exists():
+        return _("It waits because all marketing is held back: too many people complained.")
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker.")
     if message is not None and message.due_at > now:

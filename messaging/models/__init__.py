@@ -1,5 +1,6 @@
 """The tables of this app, by subject; import them from here."""
 
+from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
@@ -8,17 +9,23 @@ from messaging.models.templates import Template, TemplateVersion, Topic
 from messaging.models.tracking import Hit, Link, SigningKey
 
 __all__ = [
+    "Brake",
     "Brand",
+    "Feedback",
     "Hit",
     "Holdout",
     "Link",
+    "MailboxNote",
     "Message",
     "Protection",
+    "ReportCount",
+    "ReturnedMail",
     "SendingPolicy",
     "SigningKey",
     "Signup",
     "SignupForm",
     "Suppression",
+    "SuppressionChange",
     "Template",
     "TemplateVersion",
     "Topic",
