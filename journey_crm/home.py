@@ -22,7 +22,8 @@ from contacts.models import ApiToken, Contact, Heartbeat, Segment, StepCursor, W
 from contacts.stages import STAGES
 from journey_crm.health import LATE
 from leads.models import Lead, Team
-from messaging.models import Brand, Message, Template
+from messaging import brake
+from messaging.models import Brake, Brand, Message, ReturnedMail, Template
 
 SILENCE = timedelta(minutes=5)  # for a process of which the health page does not say what late means
 AHEAD = timedelta(days=7)
@@ -82,7 +83,7 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
         problems += webhook_problems()
     if user.has_perm("messaging.view_message"):
         messages = message_counts(now)
-        problems += message_problems(messages)
+        problems += held_marketing() + dead_letters() + message_problems(messages)
         figures += [
             Figure(
                 messages["day"],
@@ -170,6 +171,26 @@ def fused_journeys() -> list[Line]:
         )
         for one in Journey.objects.filter(state="paused", pause_reason__isnull=False).order_by("paused_at")[:20]
     ]
+
+
+def held_marketing() -> list[Line]:
+    """The complaint brake, while it holds all marketing back."""
+    held = brake.pulled()
+    if held is None:
+        return []
+    text = _("All marketing is held back since %(when)s.") % {"when": _when(held.pulled_at)}
+    return [Line(text, _list(Brake), detail=brake.in_words(held))]
+
+
+def dead_letters() -> list[Line]:
+    """Mail that came back and that nobody could read or place."""
+    number = ReturnedMail.objects.filter(state="dead").count()
+    text = ngettext(
+        "%(count)d mail that came back could not be read or placed.",
+        "%(count)d mails that came back could not be read or placed.",
+        number,
+    )
+    return [Line(text % {"count": number}, _list(ReturnedMail), "is-warn")] if number else []
 
 
 def message_counts(now: datetime) -> dict[str, int]:

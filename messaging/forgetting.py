@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from contacts.erasure import Traces
 from messaging.channels import maildir
-from messaging.models import Hit, Link, Message, Signup, Suppression
+from messaging.models import Feedback, Hit, Link, Message, ReturnedMail, Signup, Suppression, SuppressionChange
 
 
 def forget_mail(traces: Traces) -> Mapping[str, int]:
@@ -23,6 +23,13 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
     addresses = traces.values("email")
     spelt = {way for one in traces.texts for way in (one, quote(one), quote(one, safe=""))}
     links = reduce(or_, [Q(url__icontains=one) for one in spelt], Q(pk__in=[]))
+    # Dead letters quote the person's address, or words of theirs.
+    needles = [one.encode() for one in traces.texts]
+    letters = ReturnedMail.objects.exclude(raw=b"").extra(  # noqa: S610  no bytes operator in the ORM
+        where=["EXISTS (SELECT FROM unnest(%s::bytea[]) AS needle WHERE position(needle IN raw) > 0)"], params=[needles]
+    )
+    # What servers said is theirs; that it came back is counted.
+    Feedback.objects.filter(message_id__in=messages).update(detail="")
     kind, _colon, path = settings.EMAIL_URL.partition(":")
     if kind == "maildir":
         transaction.on_commit(partial(maildir.forget, path, messages))
@@ -30,5 +37,7 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
         "messaging.hit": Hit.objects.filter(message_id__in=messages).delete()[0],
         "messaging.link": Link.objects.filter(links).delete()[0],
         "messaging.signup": Signup.objects.filter(contact=None, address__in=addresses).delete()[0],
+        "messaging.returnedmail": letters.delete()[0],
+        "messaging.suppressionchange": SuppressionChange.objects.filter(address__in=addresses).delete()[0],
         "messaging.suppression": Suppression.objects.filter(address__in=addresses).delete()[0],
     }

@@ -14,11 +14,13 @@ from typing import Any
 from anymail.exceptions import AnymailConfigurationError, AnymailError, AnymailImproperlyInstalled
 from anymail.signals import EventType, RejectReason
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.timezone import is_naive
 
 from contacts.sql import load
+from messaging import tokens
 from messaging.bounces.codes import HARD, POLICY, SOFT, UNKNOWN, class_of
 from messaging.bounces.reading import COMPLAINT, DELIVERED, UNSUBSCRIBED
 from messaging.bounces.returnpath import message_among
@@ -77,7 +79,7 @@ def events(provider: str, request: HttpRequest) -> list[Any]:
     view.run_validators(request)
     try:
         return view.parse_events(request)
-    except (AnymailError, ValueError, KeyError, TypeError, AttributeError, LookupError, AssertionError) as error:
+    except (AnymailError, ImproperlyConfigured, ValueError, TypeError, AttributeError, LookupError) as error:
         raise NotUnderstood(f"{type(error).__name__}") from error
 
 
@@ -87,13 +89,13 @@ def take(provider: str, told: Iterable[Any], *, now: datetime) -> Counter[str]:
 
     `settled` · `unknown` are of no message of ours · `unused` need nothing done.
     """
-    verdicts, outcomes = [], Counter[str]()
+    verdicts, outcomes, signer = [], Counter[str](), tokens.first()
     for event in told:
         kind, code, answer = judge(event)
         if not kind:
             outcomes["unused"] += 1
             continue
-        message = message_among(_references(event))
+        message = message_among(_references(event), signer)
         if message is None:
             outcomes["unknown"] += 1
             continue

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils.translation import gettext_noop
 
 from contacts.sql import load
+from messaging import tokens
 from messaging.bounces import mailboxes, reading
 from messaging.bounces.returnpath import message_among
 from messaging.models import MailboxNote, ReportCount, ReturnedMail
@@ -63,8 +64,9 @@ def read_waiting(*, now: datetime) -> int:
 def _settle(rows: list[tuple[int, bytes, datetime, str]], now: datetime) -> None:
     verdicts: dict[int, Verdict] = {}
     told: list[dict[str, Any]] = []
+    signer = tokens.first()
     for pk, raw, received_at, _source in rows:
-        state, kind, reason, verdict = judge(raw, received_at)
+        state, kind, reason, verdict = judge(raw, received_at, signer)
         if verdict is not None:
             verdicts[pk] = verdict
         told.append({"id": pk, "state": state, "kind": kind, "reason": reason})
@@ -76,15 +78,15 @@ def _settle(rows: list[tuple[int, bytes, datetime, str]], now: datetime) -> None
         SQL["settle_returned"].run(told=json.dumps(told), now=now)
 
 
-def judge(raw: bytes, received_at: datetime) -> tuple[str, str, str, Verdict | None]:
-    """(state, kind, reason, verdict) of one mail."""
+def judge(raw: bytes, received_at: datetime, signer: tokens.Signer) -> tuple[str, str, str, Verdict | None]:
+    """(state, kind, reason, verdict) of one mail; `signer` is `tokens.first()`."""
     try:
         report = reading.read(raw)
     except reading.Unreadable as error:
         return "dead", "", str(error), None
     if report.kind in (reading.AUTOMATIC, reading.DELAYED, reading.OTHER):
         return "ignored", report.kind, "", None
-    message = message_among(report.references)
+    message = message_among(report.references, signer)
     if message is None:
         return "dead", report.kind, UNKNOWN_TOKEN if report.references else NOT_OURS, None
     return "handled", report.kind, "", Verdict(message, report.kind, received_at, report.code, report.detail)

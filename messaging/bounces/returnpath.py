@@ -22,17 +22,15 @@ def return_path(sender: str, signer: tokens.Signer, message: int) -> str:
     return f"{local}+m{message}.{signer.message_tag(message)}@{domain}"
 
 
-def message_among(references: Iterable[str]) -> int | None:
+def message_among(references: Iterable[str], signer: tokens.Signer) -> int | None:
     """Which message of ours is meant: the first of these that we signed; None where we signed none.
 
     A reference is what stands before @ in our Message-IDs, and behind + in our return paths, or the token of an
-    unsubscribe link.
+    unsubscribe link. `signer` is `tokens.first()`.
     """
-    first = None
     for one in references:
         if match := _OURS.fullmatch(one):
-            first = first or tokens.first()
-            if hmac.compare_digest(first.message_tag(int(match[1])), match[2]):
+            if hmac.compare_digest(signer.message_tag(int(match[1])), match[2]):
                 return int(match[1])
             continue
         try:
