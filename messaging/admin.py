@@ -18,7 +18,7 @@ from messaging import tokens
 from messaging.gates import why
 from messaging.links import host
 from messaging.linter import check
-from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
+from messaging.models import Brand, Message, SendingPolicy, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
 from messaging.uses import users_of
@@ -345,26 +345,5 @@ class MessageAdmin(admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class SuppressionReason(admin.SimpleListFilter):
-    title = _("reason")
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list:
-        return Suppression.REASONS
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(reason=self.value()) if self.value() in dict(Suppression.REASONS) else queryset
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(admin.ModelAdmin):
-    list_display = ["address", "reason", "suppressed_at", "detail"]
-    list_filter = [SuppressionReason]
-    search_fields = ["address"]
-    ordering = ["-suppressed_at", "-pk"]
-    fields = ["address", "reason", "detail"]
-    show_full_result_count = False
-
-
 # The other screens of this app register themselves when they are read.
-from messaging import signup_admin  # noqa: E402, F401
+from messaging import return_admin, signup_admin, suppression_admin  # noqa: E402, F401

@@ -152,3 +152,17 @@ WHERE r.id = t.id AND r.state = 'waiting';
 -- Puts aside what several readers died of.
 UPDATE messaging_returnedmail SET state = 'dead', reason = 'its reading never came to an end', handled_at = %(now)s
 WHERE state = 'waiting' AND attempts >= %(most)s AND begun_at < %(now)s - interval '10 minutes';
+
+-- mark_doubtful_sent --
+-- Somebody knows that these did leave: they count as sent, which the inbox is told.
+WITH marked AS (
+    UPDATE messaging_message SET state = 'sent', sent_at = coalesce(sent_at, begun_at, claimed_at, %(now)s), finished_at = %(now)s
+    WHERE id = ANY(%(messages)s::bigint[]) AND state = 'uncertain'
+    RETURNING id, contact_id, template_id, journey_key, channel, sent_at
+), news AS (
+    INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
+    SELECT m.channel, 'sent:' || m.id, m.channel || '.sent', m.channel, m.sent_at, %(now)s, m.contact_id,
+        jsonb_build_object('message', m.id, 'template', t.key, 'journey', m.journey_key)
+    FROM marked m JOIN messaging_template t ON t.id = m.template_id
+)
+SELECT id FROM marked;
