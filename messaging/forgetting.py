@@ -29,7 +29,7 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
         where=["EXISTS (SELECT FROM unnest(%s::bytea[]) AS needle WHERE position(needle IN raw) > 0)"], params=[needles]
     )
     # What servers said is theirs; that it came back is counted.
-    Feedback.objects.filter(message_id__in=messages).update(detail="")
+    Feedback.objects.filter(message_id__in=messages).update(code="", detail="")
     kind, _colon, path = settings.EMAIL_URL.partition(":")
     if kind == "maildir":
         transaction.on_commit(partial(maildir.forget, path, messages))

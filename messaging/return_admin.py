@@ -286,9 +286,7 @@ class BrakeAdmin(admin.ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict | None = None
     ) -> HttpResponse:
         """There is no more to one of them than stands in the list."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return redirect("admin:messaging_brake_changelist")
+        raise Http404
 
     def act_view(self, request: HttpRequest) -> HttpResponse:
         """Holds all marketing back, or lets it go."""

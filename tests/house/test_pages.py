@@ -115,7 +115,7 @@ MODELS = {
     "messaging.message": (f"{READ} mail", f"{READ} mail"),
     "messaging.suppression": ("changelist add change history import export",) * 2,
     "messaging.returnedmail": (f"{READ} doubtful",) * 2,
-    "messaging.brake": ("changelist history", "changelist history"),  # a row leads back to the list
+    "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -199,7 +199,7 @@ def world(people, now):
     RetentionRule.objects.create(key="pages", kind="page.*", days=400)
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
-    ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Subject: x", state="dead", reason="x")
+    ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
     Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
     for kind in ("broadcast", "follow_up", "win_back"):

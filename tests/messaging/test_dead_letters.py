@@ -124,8 +124,6 @@ def test_what_was_given_up_goes_again(marek, doubtful):
 
 
 def test_who_may_only_look_decides_nothing(doubtful):
-    from django.contrib.auth.models import Permission
-
     looker = User.objects.create_user("olga", is_staff=True)
     looker.user_permissions.add(
         *Permission.objects.filter(codename__in=["view_message", "view_returnedmail", "view_brake"])

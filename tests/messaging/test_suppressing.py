@@ -148,9 +148,8 @@ def test_a_file_without_addresses_is_refused_as_a_whole(now):
 
 def test_what_is_exported_can_be_brought_in_elsewhere_and_runs_in_no_spreadsheet(people, now):
     Suppression.objects.create(address="ann@example.com", reason="complained", suppressed_at=now)
-    Suppression.objects.create(
-        address="=cmd@example.com", reason="bounced", detail="=1+1", suppressed_at=now - timedelta(1)
-    )
+    before = now - timedelta(1)
+    Suppression.objects.create(address="=cmd@example.com", reason="bounced", detail="=1+1", suppressed_at=before)
     answer = people["marek"].get(f"{LIST}export/")
     text = b"".join(answer.streaming_content).decode()
     assert list(csv.reader(io.StringIO(text))) == [
