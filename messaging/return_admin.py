@@ -44,11 +44,15 @@ OUTCOMES = {
 
 def subject_of(raw: bytes) -> str:
     """The subject of a mail, as far as it can be read."""
-    written = str(BytesHeaderParser().parsebytes(raw[:_SHOWN_BYTES]).get("Subject", ""))[:500]
+    mail = BytesHeaderParser().parsebytes(raw[:_SHOWN_BYTES])
+    written = next((str(value) for name, value in mail.raw_items() if name.lower() == "subject"), "")[:500]
     try:
+        # Bare 8-bit letters are in the mail's own character set, if in any.
+        data = written.encode("utf-8", "surrogateescape")
+        written = data.decode("utf-8" if written.isascii() else mail.get_content_charset("utf-8"), "replace")
         return str(make_header(decode_header(written)))[:200]
     except (LookupError, ValueError, UnicodeError):
-        return written[:200]
+        return written.encode("utf-8", "replace").decode()[:200]
 
 
 class ReturnedState(admin.SimpleListFilter):

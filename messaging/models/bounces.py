@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from messaging.models.messages import Message
+from messaging.models.policy import Suppression
 
 
 class Feedback(models.Model):
@@ -164,3 +165,7 @@ class SuppressionChange(models.Model):
     class Meta:
         verbose_name = _("change of the suppression list")
         verbose_name_plural = _("changes of the suppression list")
+
+    @property
+    def reason_words(self):
+        return dict(Suppression.REASONS).get(self.reason, self.reason)

@@ -11,7 +11,9 @@ from journey_crm.roles import ensure_roles
 from messaging import brake, returning, tokens
 from messaging.gates import arbitrate
 from messaging.models import Brake, Message, ReturnedMail
+from messaging.return_admin import subject_of
 from messaging.tokens import message_id
+from messaging.verdicts import Verdict, settle
 from tests.messaging.test_bounce_reading import mail
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +57,19 @@ def test_dead_letters_are_listed_and_shown_with_their_headers_and_nothing_runs(m
         assert "<script>alert" not in text and "<img" not in text and 'href="javascript' not in text
 
 
+def test_a_subject_is_read_in_its_own_letters_however_it_was_written():
+    assert subject_of(mail("21-seznam-8bit")) == "Nedoručitelná zpráva"
+    assert subject_of(mail("11-exchange-ndr-german")) == "Unzustellbar: Hello"
+    for written in (b"=?x-none?B?????=", b"\xff\xfe", b"=?utf-8?Q?" + b"=" * 400, b""):
+        assert subject_of(b"Subject: " + written + b"\n\n").isprintable()
+
+
+def test_what_came_back_stands_on_the_page_of_the_message(marek, sent_one, now):
+    settle([Verdict(sent_one.pk, "hard", now, "5.1.1", "<i>no</i>")], source="mail", now=now)
+    html = marek.get(reverse("admin:messaging_message_change", args=[sent_one.pk])).content.decode()
+    assert "no such address 5.1.1: &lt;i&gt;no&lt;/i&gt;" in html
+
+
 def test_an_empty_list_says_what_belongs_there(marek):
     html = marek.get(LIST).content.decode()
     assert "There is no dead letter." in html and "read by themselves" in html
@@ -62,9 +77,8 @@ def test_an_empty_list_says_what_belongs_there(marek):
         assert words in marek.get(f"{LIST}doubtful/", {"which": which}).content.decode()
 
 
-def test_one_is_read_again_after_a_repair_or_dropped(marek, dead, make_message, now):
-    message = make_message()
-    Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, begun_at=now, address="a@example.com")
+def test_one_is_read_again_after_a_repair_or_dropped(marek, dead, sent_one, now):
+    message = sent_one
     sign = message_id(tokens.first(), message.pk, "crm.acme.example").partition("@")[0]
     first, second = ReturnedMail.objects.order_by("pk")
     # As if we could not read such a one before.
@@ -80,6 +94,13 @@ def test_many_are_dropped_together(marek, dead):
     chosen = list(ReturnedMail.objects.values_list("pk", flat=True))
     marek.post(LIST, {"action": "drop", "_selected_action": chosen})
     assert set(ReturnedMail.objects.values_list("state", "raw")) == {("dropped", b"")}
+
+
+@pytest.fixture
+def sent_one(make_message, now):
+    message = make_message()
+    Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, begun_at=now, address="a@example.com")
+    return message
 
 
 @pytest.fixture
