@@ -151,6 +151,7 @@ MEDIA_ROOT = DATA_DIR / "files"
 # Mail ----------------------------------------------------------------------------------------------------------------
 
 EMAIL_URL = env.text("EMAIL_URL", f"maildir:{DATA_DIR}/mail")
+SMS_URL = env.text("SMS_URL", f"file:{DATA_DIR}/sms")
 
 # What comes back: `docs/bounces.md`. Without its secret each door is shut.
 BOUNCE_ADDRESS = env.text("BOUNCE_ADDRESS")

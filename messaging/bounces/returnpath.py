@@ -16,7 +16,7 @@ def return_path(sender: str, signer: tokens.Signer, message: int) -> str:
 
     `signer` is `tokens.first()`.
     """
-    if not settings.BOUNCE_ADDRESS:
+    if not settings.BOUNCE_ADDRESS or "@" not in sender:
         return sender
     local, _, domain = settings.BOUNCE_ADDRESS.rpartition("@")
     return f"{local}+m{message}.{signer.message_tag(message)}@{domain}"

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0009_holdout'),
+        ('messaging', '0010_brand_kit_and_findings'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

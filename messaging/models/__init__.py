@@ -2,6 +2,7 @@
 
 from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
+from messaging.models.findings import LinkCheck, LintFinding
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
@@ -15,6 +16,8 @@ __all__ = [
     "Hit",
     "Holdout",
     "Link",
+    "LinkCheck",
+    "LintFinding",
     "MailboxNote",
     "Message",
     "Protection",
