@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from campaigns import candidates
+from campaigns import candidates, fuse
 from contacts import fieldindexes, fields, idempotency, importing, retention, sweeping, throttling, webhooks
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
@@ -66,13 +66,14 @@ def sweep() -> None:
 
 @app.task(is_idempotent=True)
 def take_bounces() -> None:
-    """Looks into the mailbox of bounces and reads what came in; tells administrators that marketing is held back.
+    """Looks into the mailbox of bounces and reads what came in; tells administrators of pauses.
 
     Two at once are harmless: each mail is kept once, and read by one of them.
     """
     with _alive("bounces"):
         returning.read_waiting(now=timezone.now())
         brake.tell(now=timezone.now())
+        fuse.tell(now=timezone.now())
     if not settings.BOUNCES_URL:
         Heartbeat.objects.filter(name="mailbox").delete()
         return

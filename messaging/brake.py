@@ -5,24 +5,18 @@ fuse of a single journey (`campaigns.fuse`) may be far from blowing while ten of
 """
 
 from datetime import datetime
-from email.message import EmailMessage
-from email.utils import format_datetime
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.utils.formats import localize
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from contacts.sql import load
-from messaging.channels import Outgoing, choose
-from messaging.headers import mailbox
-from messaging.links import host
-from messaging.models import Brake, Brand
+from messaging.alarms import tell_administrators
+from messaging.models import Brake
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -83,49 +77,23 @@ def in_words(brake: Brake) -> str:
     }
 
 
-# Telling -------------------------------------------------------------------------------------------------------------
-
-
-def tell(*, now: datetime) -> int:
-    """Mails the administrators that marketing is held back, once; how many were told. It is no step of the tick, for it
-    touches the network. Where nobody can be mailed, the home page and the health page say it all the same."""
+def tell(*, now: datetime) -> bool:
+    """Mails the administrators, once, that marketing is held back; whether they know it now. It is no step of the tick,
+    for it touches the network; the home page and the health page say it all the same."""
     brake = Brake.objects.filter(told_at=None, released_at=None).first()
-    brand = Brand.objects.first()
-    if brake is None or brand is None:
-        return 0
-    people = list(
-        get_user_model()
-        .objects.filter(Q(is_superuser=True) | Q(groups__name="Administrator"), is_active=True)
-        .exclude(email="").distinct().order_by("pk").values_list("email", flat=True)[:50]
-    )  # fmt: skip
-    mails = [_alert(brake, brand, email, place, now) for place, email in enumerate(people)]
-    results = list(choose(settings.EMAIL_URL)(mails)) if mails else []
-    told = sum(one.outcome == "sent" for one in results)
-    # Where the mail server is away, the next minute tries again; where it refused, nobody is told twice.
-    if told or all(one.outcome == "failed" for one in results):
-        Brake.objects.filter(pk=brake.pk).update(told_at=now)
-    return told
-
-
-def _alert(brake: Brake, brand: Brand, email: str, place: int, now: datetime) -> Outgoing:
+    if brake is None:
+        return False
     with override(settings.LANGUAGE_CODE):
-        mail = EmailMessage()
-        mail["From"] = mailbox(brand.sender)[0]
-        mail["To"] = email
-        mail["Subject"] = _("All marketing is held back: too many complaints")
-        mail["Date"] = format_datetime(now)
-        mail["Message-ID"] = f"<brake.{brake.pk}.{place}@{host()}>"
-        # Nothing answers it by itself, and the empty return path lets nothing bounce into a circle.
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(
-            "\n\n".join(
-                [
-                    in_words(brake),
-                    _("Nothing is lost: what waits is asked again by all gates once somebody lets it go."),
-                    f"{settings.BASE_URL}/admin/messaging/brake/",
-                ]
-            )
+        is_told = tell_administrators(
+            key=f"brake-{brake.pk}",
+            subject=_("All marketing is held back: too many complaints"),
+            paragraphs=[
+                in_words(brake),
+                _("Nothing is lost: what waits is asked again by all gates once somebody lets it go."),
+            ],
+            path="/admin/messaging/brake/",
+            now=now,
         )
-    return Outgoing(
-        -(brake.pk * 100 + place), "", email, mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    )
+    if is_told:
+        Brake.objects.filter(pk=brake.pk).update(told_at=now)
+    return is_told

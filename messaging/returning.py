@@ -129,6 +129,8 @@ def empty_mailbox(*, now: datetime) -> int:
         ids = box.ids()
         places = {f"{box.name}/{one}": one for one in ids}
         noted = set(MailboxNote.objects.filter(place__in=places).values_list("place", flat=True))
+        # Of what people have taken out since, nothing needs to be known.
+        MailboxNote.objects.filter(place__startswith=f"{box.name}/").exclude(place__in=places).delete()
         waiting = [one for where, one in places.items() if where not in noted][:MOST_AT_ONCE]
         for first in range(0, len(waiting), FETCHED):
             taken += _take(box, waiting[first : first + FETCHED], now)
