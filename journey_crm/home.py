@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.db.models import Count, Exists, Min, Model, Q, QuerySet
+from django.db.models import Count, Exists, Min, Model, Q, QuerySet, Value
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
@@ -83,7 +83,7 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
         problems += webhook_problems()
     if user.has_perm("messaging.view_message"):
         messages = message_counts(now)
-        problems += held_marketing() + dead_letters() + message_problems(messages)
+        problems += returned_mail() + message_problems(messages)
         figures += [
             Figure(
                 messages["day"],
@@ -173,24 +173,23 @@ def fused_journeys() -> list[Line]:
     ]
 
 
-def held_marketing() -> list[Line]:
-    """The complaint brake, while it holds all marketing back."""
-    held = brake.pulled()
-    if held is None:
-        return []
-    text = _("All marketing is held back since %(when)s.") % {"when": _when(held.pulled_at)}
-    return [Line(text, _list(Brake), detail=brake.in_words(held))]
-
-
-def dead_letters() -> list[Line]:
-    """Mail that came back and that nobody could read or place."""
-    number = ReturnedMail.objects.filter(state="dead").count()
-    text = ngettext(
-        "%(count)d mail that came back could not be read or placed.",
-        "%(count)d mails that came back could not be read or placed.",
-        number,
-    )
-    return [Line(text % {"count": number}, _list(ReturnedMail), "is-warn")] if number else []
+def returned_mail() -> list[Line]:
+    """The complaint brake, while it holds all marketing back, and mail that came back and that nobody could place."""
+    dead = ReturnedMail.objects.filter(state="dead").order_by().values_list("state").annotate(number=Count("pk"))
+    # One question for both; the brake itself is read only while it holds.
+    found = dict(dead.union(Brake.objects.filter(released_at=None).values_list(Value("held"), "pk"), all=True))
+    lines = []
+    if "held" in found and (held := brake.pulled()):
+        text = _("All marketing is held back since %(when)s.") % {"when": _when(held.pulled_at)}
+        lines.append(Line(text, _list(Brake), detail=brake.in_words(held)))
+    if number := found.get("dead"):
+        text = ngettext(
+            "%(count)d mail that came back could not be read or placed.",
+            "%(count)d mails that came back could not be read or placed.",
+            number,
+        )
+        lines.append(Line(text % {"count": number}, _list(ReturnedMail), "is-warn"))
+    return lines
 
 
 def message_counts(now: datetime) -> dict[str, int]:
@@ -216,7 +215,7 @@ def message_problems(counts: dict[str, int]) -> list[Line]:
             "%(count)d messages may or may not have left. Decide whether to send them again.",
             number,
         )
-        lines.append(Line(text % {"count": number}, _list(Message, "state__exact=uncertain")))
+        lines.append(Line(text % {"count": number}, _doubts()))
     if number := counts["failed"]:
         text = ngettext(
             "%(count)d message could not be sent in the last 24 hours.",
@@ -343,6 +342,11 @@ def _list(model: type[Model], query: str = "") -> str:
     except NoReverseMatch:
         return ""
     return f"{url}?{query}" if query else url
+
+
+def _doubts() -> str:
+    """Where a person decides about messages that may have left."""
+    return reverse("admin:messaging_returnedmail_doubtful")
 
 
 def _journeys() -> str:

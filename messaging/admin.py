@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from contacts.models import Contact
-from messaging import tokens
+from messaging import brake, tokens
 from messaging.gates import why
 from messaging.links import host
 from messaging.linting import problems_of
@@ -325,6 +325,14 @@ class MessageAdmin(admin.ModelAdmin):
             raise Http404 from None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
+        if request.method == "GET" and (held := brake.pulled()):
+            messages.error(
+                request,
+                format_html(
+                    '{} {} <a href="{}">{}</a>', _("All marketing is held back."), brake.in_words(held),
+                    reverse("admin:messaging_brake_changelist"), _("Look at the brake"),
+                ),
+            )  # fmt: skip
         uncertain = Message.objects.uncertain().aggregate(count=Count("pk"))["count"]
         if uncertain and request.method == "GET" and request.GET.get("state") != "uncertain":
             messages.warning(

@@ -29,6 +29,7 @@ KEPT_DAYS = 90
 # Why a mail is put aside, as it is kept; the page says it in the reader's language.
 UNKNOWN_TOKEN = gettext_noop("It carries a sign like ours that we never gave out: forged, or of another installation.")
 NOT_OURS = gettext_noop("It reports about a mail, but does not say which one of ours.")
+ENDLESS = gettext_noop("Reading it never came to an end.")
 GONE = gettext_noop("The message that it is about is not here any more, or never left.")
 
 
@@ -49,7 +50,7 @@ def keep(mails: Iterable[bytes], *, source: str, now: datetime) -> int:
 
 def read_waiting(*, now: datetime) -> int:
     """Reads what was kept and does what follows; how many mails. Two at once share them."""
-    SQL["bury_returned"].run(now=now, most=MOST_ATTEMPTS)
+    SQL["bury_returned"].run(now=now, most=MOST_ATTEMPTS, reason=ENDLESS)
     done = 0
     while True:
         # That it was begun is committed before it is read: what kills its reader is not read for ever.

@@ -20,6 +20,8 @@ from email.parser import BytesParser
 from email.policy import Compat32
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from messaging.bounces.codes import SOFT, UNKNOWN, class_of
 
 # So much of a mail is read; reports stand at its beginning.
@@ -93,13 +95,13 @@ def read(raw: bytes) -> Report:
 
 def _refuse_bombs(raw: bytes) -> None:
     if not raw.strip():
-        raise Unreadable("the mail is empty")
+        raise Unreadable(gettext_noop("The mail is empty."))
     # Each level of nesting costs a pass over all lines below it.
     lower = raw.lower()
     if lower.count(b"boundary") > _MOST_PARTS or lower.count(b"message/") > 2 * _MOST_PARTS:
-        raise Unreadable("more parts within parts than any report has")
+        raise Unreadable(gettext_noop("It has more parts within parts than any report."))
     if raw.partition(b"\n\n")[0].count(b"\n") > 4 * _MOST_HEADERS:
-        raise Unreadable("more headers than any mail has")
+        raise Unreadable(gettext_noop("It has more headers than any mail."))
 
 
 def _read(mail: Message) -> Report:
@@ -161,7 +163,7 @@ def _places(mail: Message, parts: list[Message]) -> Iterator[str]:
 def _delivery_status(part: Message) -> Report:
     blocks = [block for block in _blocks(_text(part)) if {"action", "status", "final-recipient"} & set(block)]
     if not blocks:
-        raise Unreadable("a delivery status without a recipient")
+        raise Unreadable(gettext_noop("It is a delivery status without a recipient."))
     found = [_recipient(block) for block in blocks]
     # One mail of ours has one recipient; where a list stood behind it, the worst is told.
     worst = ["hard", "policy", SOFT, UNKNOWN, DELIVERED, DELAYED, AUTOMATIC]

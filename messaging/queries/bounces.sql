@@ -150,7 +150,7 @@ WHERE r.id = t.id AND r.state = 'waiting';
 
 -- bury_returned --
 -- Puts aside what several readers died of.
-UPDATE messaging_returnedmail SET state = 'dead', reason = 'its reading never came to an end', handled_at = %(now)s
+UPDATE messaging_returnedmail SET state = 'dead', reason = %(reason)s, handled_at = %(now)s
 WHERE state = 'waiting' AND attempts >= %(most)s AND begun_at < %(now)s - interval '10 minutes';
 
 -- mark_doubtful_sent --

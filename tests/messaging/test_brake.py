@@ -133,3 +133,4 @@ def test_health_and_the_home_page_say_it(boss, now):
     assert client.get("/health/").json()["marketing_held_since"] == "2026-11-10T09:00:00Z"
     page = client.get("/admin/").content.decode()
     assert "All marketing is held back" in page and "4 people complained" in page
+    assert "All marketing is held back." in client.get("/admin/messaging/message/").content.decode()

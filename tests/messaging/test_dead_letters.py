@@ -48,7 +48,7 @@ def dead(now):
 def test_dead_letters_are_listed_and_shown_with_their_headers_and_nothing_runs(marek, dead):
     html = marek.get(LIST).content.decode()
     assert "It reports about a mail, but does not say which one of ours." in html
-    assert "a delivery status without a recipient" in html
+    assert "It is a delivery status without a recipient." in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
     row = ReturnedMail.objects.order_by("pk").first()
     shown = marek.get(reverse("admin:messaging_returnedmail_change", args=[row.pk])).content.decode()
@@ -170,3 +170,9 @@ def test_the_brake_is_pulled_and_let_go_on_its_page_with_a_why(marek, now):
     # Undone by pulling it once more.
     marek.post(act, {"act": "pull", "why": "not yet"})
     assert brake.pulled() is not None
+
+
+def test_the_home_page_counts_dead_letters_and_leads_to_what_is_in_doubt(marek, dead, doubtful):
+    html = marek.get("/admin/").content.decode()
+    assert "2 mails that came back could not be read or placed." in html
+    assert "2 messages may or may not have left." in html and f'href="{LIST}doubtful/"' in html

@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_put_aside_once_and_read_again_only_when_asked(no
     returning.keep([mail("32-status-without-recipient")], source="hook", now=now)
     returning.read_waiting(now=now)
     row = ReturnedMail.objects.get()
-    assert (row.state, row.attempts, row.reason) == ("dead", 1, "a delivery status without a recipient")
+    assert (row.state, row.attempts, row.reason) == ("dead", 1, "It is a delivery status without a recipient.")
     monkeypatch.setattr(returning.reading, "read", lambda raw: pytest.fail("it is read again"))
     assert returning.read_waiting(now=now + HOUR) == 0
     monkeypatch.undo()
@@ -129,7 +129,7 @@ def test_what_kills_its_reader_is_not_read_for_ever(sent, now, monkeypatch):
             returning.read_waiting(now=now + hours * HOUR)
         assert returning.read_waiting(now=now + hours * HOUR) == 0  # not at once, either
     assert returning.read_waiting(now=now + 9 * HOUR) == 0
-    assert ReturnedMail.objects.get().reason == "its reading never came to an end"
+    assert ReturnedMail.objects.get().reason == "Reading it never came to an end."
 
 
 def test_a_large_mail_is_kept_and_read_by_its_beginning(sent, now):
