@@ -58,6 +58,7 @@ _TOLD = {
     "email.clicked": (gettext_lazy("Clicked in an e-mail"), "link", "is-info"),
     "email.skipped": (gettext_lazy("An e-mail was held back"), "mail", "is-warn"),
     "email.failed": (gettext_lazy("An e-mail could not be sent"), "warning", "is-bad"),
+    "email.delivered": (gettext_lazy("An e-mail arrived"), "mail", "is-good"),
     "email.bounced": (gettext_lazy("An e-mail came back"), "warning", "is-bad"),
     "email.complained": (gettext_lazy("Complained about an e-mail"), "alert", "is-bad"),
     "order.placed": (gettext_lazy("Placed an order"), "receipt", "is-good"),

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from campaigns import candidates
+from campaigns import candidates, fuse
 from contacts import fieldindexes, fields, idempotency, importing, retention, sweeping, throttling, webhooks
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import delivery, nightly, signups, trials
+from messaging import brake, delivery, nightly, returning, signups, trials
+from messaging.bounces.mailboxes import MailboxAway
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,27 @@ def sweep() -> None:
 
 
 @app.task(is_idempotent=True)
+def take_bounces() -> None:
+    """Looks into the mailbox of bounces and reads what came in; tells administrators of pauses.
+
+    Two at once are harmless: each mail is kept once, and read by one of them.
+    """
+    with _alive("bounces"):
+        returning.read_waiting(now=timezone.now())
+        brake.tell(now=timezone.now())
+        fuse.tell(now=timezone.now())
+    if not settings.BOUNCES_URL:
+        Heartbeat.objects.filter(name="mailbox").delete()
+        return
+    try:
+        # A mailbox that stays away falls silent, which the home page says.
+        with _alive("mailbox"):
+            returning.empty_mailbox(now=timezone.now())
+    except MailboxAway as error:
+        log.error("mailbox_away", error=str(error))
+
+
+@app.task(is_idempotent=True)
 def run_imports() -> None:
     """Imports the files that wait, and those whose worker died. Two at once never take the same file."""
     with _alive("imports"):
@@ -80,6 +103,7 @@ def tidy() -> None:
         webhooks.forget(now=timezone.now())
         candidates.forget_candidates(timezone.now())
         trials.forget_trials(timezone.now())
+        returning.forget(now=timezone.now())
 
 
 @app.task(is_idempotent=True)

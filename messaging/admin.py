@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from messaging import tokens, utm
+from messaging import brake, tokens, utm
 from messaging.explaining import why
 from messaging.links import host
-from messaging.models import Brand, Cap, Message, SegmentZone, SendingPolicy, Suppression, Template, Topic, UtmRules
+from messaging.models import Brand, Cap, Message, SegmentZone, SendingPolicy, Template, Topic, UtmRules
 from messaging.preview import NotRendered, rendered
 from messaging.reason_pages import ledger_page, why_page
 from messaging.reasons import sentence
@@ -253,6 +253,14 @@ class MessageAdmin(admin.ModelAdmin):
             raise Http404 from None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
+        if request.method == "GET" and (held := brake.pulled()):
+            messages.error(
+                request,
+                format_html(
+                    '{} {} <a href="{}">{}</a>', _("All marketing is held back."), brake.in_words(held),
+                    reverse("admin:messaging_brake_changelist"), _("Look at the brake"),
+                ),
+            )  # fmt: skip
         uncertain = Message.objects.uncertain().aggregate(count=Count("pk"))["count"]
         if uncertain and request.method == "GET" and request.GET.get("state") != "uncertain":
             messages.warning(
@@ -267,26 +275,12 @@ class MessageAdmin(admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class SuppressionReason(admin.SimpleListFilter):
-    title = _("reason")
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list:
-        return Suppression.REASONS
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(reason=self.value()) if self.value() in dict(Suppression.REASONS) else queryset
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(admin.ModelAdmin):
-    list_display = ["address", "reason", "suppressed_at", "detail"]
-    list_filter = [SuppressionReason]
-    search_fields = ["address"]
-    ordering = ["-suppressed_at", "-pk"]
-    fields = ["address", "reason", "detail"]
-    show_full_result_count = False
-
-
 # The other screens of this app register themselves when they are read.
-from messaging import brand_admin, reusable_admin, signup_admin, template_admin  # noqa: E402, F401
+from messaging import (  # noqa: E402
+    brand_admin,  # noqa: F401
+    return_admin,  # noqa: F401
+    reusable_admin,  # noqa: F401
+    signup_admin,  # noqa: F401
+    suppression_admin,  # noqa: F401
+    template_admin,  # noqa: F401
+)

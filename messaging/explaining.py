@@ -12,7 +12,7 @@ from contacts.models import Contact
 from contacts.sql import Fragment
 from messaging.checklist import Check, as_it_was, capped_by, checklist, in_words, numbers_of
 from messaging.gates import COLUMNS, SQL, judged
-from messaging.models import Message, Template
+from messaging.models import Brake, Message, Template
 from messaging.reasons import WAITS, sentence
 
 _ROW = (
@@ -167,6 +167,8 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
     """What would become of it now, in a sentence; and when the gates ask it (again), where they do."""
     if message is not None and message.is_held:
         return _("It waits because its journey is paused."), None
+    if message is not None and row["message_class"] == "marketing" and Brake.objects.filter(released_at=None).exists():
+        return _("It waits because all marketing is held back: too many people complained."), None
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker."), None
     if message is not None and message.due_at > now:

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 
 from messaging import links, liquid, markup, tokens, utm
+from messaging.bounces.returnpath import return_path
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
 from messaging.models import Brand, Template, TemplateVersion
@@ -136,7 +137,8 @@ class Desk:
             log.exception("mail_not_written", message=message.id)
             detail = f"{type(error).__name__}: {error}"
             return Written(message, version.pk, language, context=kept, reason="render_error", detail=detail)
-        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw, to.message_id)
+        sender = return_path(skeleton_.envelope_sender, self.first, message.id)
+        mail = Outgoing(message.id, sender, message.address, raw, to.message_id)
         return Written(message, version.pk, language, subject, kept, mail)
 
     def _skeleton(

@@ -1,5 +1,6 @@
 """The tables of this app, by subject; import them from here."""
 
+from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
 from messaging.models.findings import LinkCheck, LintFinding, Reading
 from messaging.models.limits import Cap, SegmentZone
@@ -12,23 +13,29 @@ from messaging.models.tracking import Hit, Link, SigningKey
 from messaging.models.trials import TrialMail
 
 __all__ = [
+    "Brake",
     "Brand",
     "Cap",
+    "Feedback",
     "Hit",
     "Holdout",
     "Link",
     "LinkCheck",
     "LintFinding",
+    "MailboxNote",
     "Message",
     "Protection",
     "Reading",
     "ReusableBlock",
     "SegmentZone",
+    "ReportCount",
+    "ReturnedMail",
     "SendingPolicy",
     "SigningKey",
     "Signup",
     "SignupForm",
     "Suppression",
+    "SuppressionChange",
     "Template",
     "TemplateVersion",
     "Topic",

@@ -33,7 +33,7 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brand, Message, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import Brake, Brand, Message, ReturnedMail, SendingPolicy, SignupForm, Suppression, Template
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -54,6 +54,8 @@ PAGES = {
     "/u/{token}/": "200 200 200 200 200",
     "/p/{token}/": "200 200 200 200 200",
     "/f/{key}/": "404 404 404 404 404",  # there is no form x; tests/messaging/test_signups.py looks at one
+    "/hooks/bounces/": "405 405 405 405 405",  # for a mail server's pipe
+    "/hooks/esp/{provider}/": "404 404 404 404 404",  # shut until its secret is set
     "/confirm/{token}/": "200 200 200 200 200",
     "/api/schema/": "200 200 200 200 200",
     "/api/docs/": "200 200 200 200 200",
@@ -117,7 +119,9 @@ MODELS = {
     "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
     "messaging.message": (f"{READ} ledger mail why", f"{READ} ledger mail why"),
-    "messaging.suppression": (ALL, ALL),
+    "messaging.suppression": ("changelist add change history import export",) * 2,
+    "messaging.returnedmail": (f"{READ} doubtful",) * 2,
+    "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -201,6 +205,8 @@ def world(people, now):
     RetentionRule.objects.create(key="pages", kind="page.*", days=400)
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
+    ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
+    Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
@@ -226,6 +232,7 @@ def world(people, now):
     signer = tokens.current()
     return {
         "key": "x",
+        "provider": "postmark",
         "pk": lead.pk,
         "app_label": "contacts",
         "url": "nowhere",
