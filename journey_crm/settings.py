@@ -74,6 +74,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "messaging.shortcut.Shortcut",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -150,6 +151,9 @@ MEDIA_ROOT = DATA_DIR / "files"
 # Mail ----------------------------------------------------------------------------------------------------------------
 
 EMAIL_URL = env.text("EMAIL_URL", f"maildir:{DATA_DIR}/mail")
+
+# Clicks and opens are gathered in each web process and written after so many seconds; see messaging/gathering.py.
+HITS_PAUSE = 0.1
 
 # Failpoints kill or delay the send path on purpose, to test recovery: `name:kill|raise|sleep[:seconds]`.
 FAILPOINT = env.text("FAILPOINT")

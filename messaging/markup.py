@@ -201,6 +201,15 @@ def _preheader(text: str) -> str:
     )
 
 
+def _hidden_link(hidden: Hidden) -> str:
+    # Only programs follow it (see `machines`). First, so that a scanner meets it before all others; nobody sees it,
+    # hears it or reaches it by keys.
+    return (
+        '<div data-html-only aria-hidden="true" style="display:none;max-height:0;overflow:hidden">'
+        f'<a href="{hidden.mark("{{ links.hidden }}")}" tabindex="-1"></a></div>'
+    )
+
+
 def _header(brand: dict[str, Any]) -> str:
     name, primary = escape(brand["name"]), _colour(brand, "primary", "#1a56db")
     logo = str(brand.get("logo_url") or "")
@@ -299,6 +308,8 @@ def build(content: dict[str, Any], language: str) -> Letter:
     may_unsubscribe = content["message_class"] != "transactional"
     source = hide(variant["body"], hidden)
     preheader = _preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
+    if content["message_class"] == "marketing":
+        preheader = _hidden_link(hidden) + preheader
     footer = _footer(brand, may_unsubscribe=may_unsubscribe, language=language, hidden=hidden)
     pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
     body_format = content["body_format"]

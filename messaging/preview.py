@@ -36,7 +36,10 @@ def _render(compiled: Skeleton, context: Mapping[str, Any], moment: str, languag
         address="",
         message_id="",
         date="",
-        links={"open": "data:,", "unsubscribe": "#unsubscribe", "preferences": "#preferences", "confirm": "#confirm"},
+        links={
+            "open": "data:,", "hidden": "#", "unsubscribe": "#unsubscribe", "preferences": "#preferences",
+            "confirm": "#confirm",
+        },  # fmt: skip
         tracked={f"l{number}": url for number, url in enumerate(links)},
     )
     values = compiled.values(context, to, moment)

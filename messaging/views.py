@@ -7,7 +7,8 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils import timezone
 
-from messaging import machines, tokens
+from messaging import gathering, machines, tokens
+from messaging.gathering import Taken
 from messaging.links import location
 from messaging.markup import MarkupError, check_address
 from messaging.models import Hit, Link
@@ -17,20 +18,16 @@ _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBR
 
 
 @lru_cache(maxsize=10_000)
-def _url(database: str, link: int) -> str:
-    """Where a link leads: links never change, so they are remembered."""
-    return Link.objects.values_list("url", flat=True).get(pk=link)
+def _location(database: str, link: int) -> str:
+    """Where a link leads: links never change, so they are remembered. Raises what must not be remembered."""
+    url = Link.objects.values_list("url", flat=True).get(pk=link)
+    check_address(url)
+    return location(url)
 
 
 def _take(request: HttpRequest, message: int, link: int | None) -> None:
-    agent = agent_of(request)
-    Hit.objects.create(
-        message_id=message,
-        link_id=link,
-        hit_at=timezone.now(),
-        user_agent=agent,
-        machine_reason=machines.reason(str(request.method), agent, is_open=link is None),
-    )
+    network = machines.network_of(request.META.get("REMOTE_ADDR") or "")
+    gathering.take(Taken(message, link, timezone.now(), str(request.method), agent_of(request), network))
 
 
 def click(request: HttpRequest, token: str) -> HttpResponse:
@@ -38,14 +35,17 @@ def click(request: HttpRequest, token: str) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     message, link = ids(tokens.CLICK, token)
+    if link == Hit.HIDDEN_LINK:
+        # No person sees this link; whoever follows it stays where they are.
+        _take(request, message, link)
+        return private(HttpResponse(status=204))
     try:
-        url = _url(str(settings.DATABASES["default"]["NAME"]), link)
-        check_address(url)
+        where = _location(settings.DATABASES["default"]["NAME"], link)
     except (Link.DoesNotExist, MarkupError):
         raise Http404 from None
     _take(request, message, link)
     response = HttpResponse(status=302)
-    response["Location"] = location(url)
+    response["Location"] = where
     return private(response)
 
 
@@ -55,4 +55,7 @@ def opened(request: HttpRequest, token: str) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD"])
     (message,) = ids(tokens.OPEN, token)
     _take(request, message, None)
-    return private(HttpResponse(_PIXEL, content_type="image/gif"))
+    response = private(HttpResponse(_PIXEL, content_type="image/gif"))
+    # Mail programs that show mails as pages of their own must be able to show it.
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response

@@ -13,7 +13,7 @@ from django.conf import settings
 from messaging import links, liquid, markup, tokens
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
-from messaging.models import Brand, Template, TemplateVersion
+from messaging.models import Brand, Hit, Template, TemplateVersion
 from messaging.skeleton import Addressee, Skeleton
 from messaging.versions import NoBrand, freeze, language_for, skeleton
 
@@ -168,6 +168,7 @@ class Desk:
                 "open": f"{base}/t/o/{signer.token(tokens.OPEN, message.id)}.gif",
                 "unsubscribe": f"{base}/u/{person}/",
                 "preferences": f"{base}/p/{person}/",
+                "hidden": f"{base}/t/l/{signer.token(tokens.CLICK, message.id, Hit.HIDDEN_LINK)}",
                 **confirm,
             },
             tracked={name: f"{self.click}{signer.token(tokens.CLICK, message.id, link)}" for name, link in ids.items()},

@@ -163,7 +163,7 @@ def test_who_clicks_some_links_quickly_is_no_machine(client, links):
         ("get", BROWSER, 3, None),
         ("head", BROWSER, 60, "head"),
         ("get", "", 60, "no_agent"),
-        ("get", "Mozilla/5.0", 60, "proxy"),
+        ("get", "Mozilla/5.0", 60, "bare_agent"),
         ("get", "curl/8.5", 60, "robot"),
         ("get", "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", 60, "robot"),
     ],
@@ -181,8 +181,8 @@ def test_it_knows_machines_by_their_clicks(client, links, method, agent, seconds
     [
         (BROWSER, 3, "too_fast"),
         (BROWSER, 60, None),
-        ("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", 60, "proxy"),
-        ("Mozilla/5.0", 60, "proxy"),
+        ("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", 60, "gmail_privacy"),
+        ("Mozilla/5.0", 60, "apple_privacy"),
         ("Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.4266; Pro)", 60, None),
     ],
 )
