@@ -97,8 +97,8 @@ class Gatherer:
         with self._lock:
             self._news.set()
             if self._writer is None:
-                # Not a daemon: the process that ends waits for it, and it looks whether the process wants to end.
-                writer = threading.Thread(target=self._run, name="hits")
+                # No daemon, whoever starts it: the process that ends waits for it, and it looks whether one wants to.
+                writer = threading.Thread(target=self._run, name="hits", daemon=False)
                 try:
                     writer.start()
                     self._writer = writer

@@ -154,8 +154,9 @@ def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: dat
         return set()
     gone = [pk for pk, is_machine in rejudged if is_machine]
     changed = {contact for (contact,) in SQL["unbook_points"].rows(touchpoints=gone)}
-    people = [pk for pk, is_machine in rejudged if not is_machine]
-    return changed | _book(rules, Touchpoint.objects.filter(pk__in=people), now)
+    if people := [pk for pk, is_machine in rejudged if not is_machine]:
+        changed |= _book(rules, Touchpoint.objects.filter(pk__in=people), now)
+    return changed
 
 
 def _say_broken(rule: ScoreRule, error: RuleError) -> None:
