@@ -81,6 +81,7 @@ NAVIGATION = (
             Entry(_("Offers"), "tag", model="growth.Offer"),
             Entry(_("Templates"), "mail", model="messaging.Template"),
             Entry(_("Sent mail"), "send", model="messaging.Message"),
+            Entry(_("Clicks and opens"), "eye", model="messaging.Hit"),
         ),
     ),
     Section(

@@ -1,6 +1,7 @@
 """Brand, topics, templates with their preview, sent mail, and what holds mail back."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -102,7 +103,7 @@ class TopicAdmin(admin.ModelAdmin):
 
 @admin.register(Template)
 class TemplateAdmin(admin.ModelAdmin):
-    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look"]
+    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look", "clicked"]
     list_filter = ["message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
@@ -125,6 +126,11 @@ class TemplateAdmin(admin.ModelAdmin):
     def look(self, template: Template) -> str:
         url = reverse("admin:messaging_template_preview", args=[template.pk])
         return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Preview"))
+
+    @admin.display(description=_("clicks"))
+    def clicked(self, template: Template) -> str:
+        url = f"{reverse('admin:messaging_hit_report')}?{urlencode({'template': template.key})}"
+        return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Who clicked what"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Template | None = None) -> list[str]:
         # Journeys know a template by its key.
@@ -367,4 +373,4 @@ class SuppressionAdmin(admin.ModelAdmin):
 
 
 # The other screens of this app register themselves when they are read.
-from messaging import signup_admin  # noqa: E402, F401
+from messaging import click_admin, signup_admin  # noqa: E402, F401

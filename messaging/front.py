@@ -1,8 +1,8 @@
 """The short way for clicks and opens, before Django: they know no session, language, form or page.
 
 Every mail makes several of these requests, and most come from programs, so what one costs is what the house can bear.
-Here is answered from memory alone, with headers as strict as those of any page, or stricter. What is not plainly a click
-or an open of ours (another method, a token that nobody signed, a link that this process has not seen yet) goes on to
+Here is answered from memory alone, with headers as strict as those of any page, or stricter. What is not plainly a
+click or an open of ours (another method, a token that nobody signed, a link that this process has not seen yet) goes on to
 Django, whose views (`messaging.views`) say the same and fill the memory.
 """
 
@@ -27,7 +27,7 @@ class Front:
             **PRIVATE,
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
-            "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
         }
         if settings.SECURE_HSTS_SECONDS:
             headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"

@@ -1,8 +1,8 @@
 """Clicks and opens on their way into the database: gathered in this process and copied there a few times a second.
 
 An answer does not wait for a commit, so `kill -9` or a power cut may lose what came in the last `HITS_PAUSE` and the
-commit after it, 0.2 s in all. A process that ends in peace writes everything first. While the database is away hits wait
-here, so many and so long; what had to be dropped is counted and logged.
+commit after it, 0.2 s in all. A process that ends in peace writes everything first. While the database is away hits
+wait here, so many and so long; what had to be dropped is counted and logged.
 """
 
 import os
@@ -17,8 +17,6 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
-
-from messaging.models import Hit
 
 log = structlog.get_logger(__name__)
 

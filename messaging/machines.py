@@ -48,7 +48,7 @@ def _any_of(names: list[str]) -> re.Pattern:
 
 _PROXIES = [(one["reason"], _any_of(one["agents"])) for one in _KNOWN["privacy_proxies"]]
 _SCANNERS = _any_of([agent for one in _KNOWN["scanners"] for agent in one["agents"]])
-_SCANNERS_NETWORKS = [ip_network(text) for one in _KNOWN["scanners"] for text in one.get("networks", [])]
+_SCANNER_NETWORKS = [ip_network(text) for one in _KNOWN["scanners"] for text in one.get("networks", [])]
 
 
 @lru_cache(maxsize=16_384)
@@ -75,7 +75,7 @@ def _is_scanners(network: str) -> bool:
     if not network:
         return False
     there = ip_network(network)
-    return any(_holds(one, there) for one in _SCANNERS_NETWORKS)
+    return any(_holds(one, there) for one in _SCANNER_NETWORKS)
 
 
 def _holds(whole: IPv4Network | IPv6Network, part: IPv4Network | IPv6Network) -> bool:

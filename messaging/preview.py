@@ -37,7 +37,10 @@ def _render(compiled: Skeleton, context: Mapping[str, Any], moment: str, languag
         message_id="",
         date="",
         links={
-            "open": "data:,", "hidden": "#", "unsubscribe": "#unsubscribe", "preferences": "#preferences",
+            "open": "data:,",
+            "hidden": "#",
+            "unsubscribe": "#unsubscribe",
+            "preferences": "#preferences",
             "confirm": "#confirm",
         },  # fmt: skip
         tracked={f"l{number}": url for number, url in enumerate(links)},

@@ -14,7 +14,6 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.models import Brand
 
-
 # What every answer says whose address holds a token: no cache keeps it and no other site learns the address.
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 

@@ -21,8 +21,7 @@ def run(rows: int, say: Callable[[str], object]) -> Result:
     stored = links.store([f"https://shop.example/p/{n}?utm_source=mail&c={n}" for n in range(_LINKS)], now)
     ids, signer = list(stored.values()), tokens.current()
     requests = [
-        get(f"/t/c/{signer.token(tokens.CLICK, number + 1, ids[number % len(ids)])}", BROWSER)
-        for number in range(rows)
+        get(f"/t/c/{signer.token(tokens.CLICK, number + 1, ids[number % len(ids)])}", BROWSER) for number in range(rows)
     ]
     return measure("clicks", "clicks/s", requests, 302, say)
 

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="hit",
             name="method",
-            field=models.TextField(db_default="GET", default="GET"),
+            field=models.TextField(db_default="GET", default="GET", verbose_name="method"),
         ),
         migrations.AddField(
             model_name="hit",

@@ -30,7 +30,7 @@ class Hit(models.Model):
     link_id = models.BigIntegerField(null=True)
     hit_at = models.DateTimeField(_("when"))
     # Raw: by what it was judged and can be judged again. Forgotten after a while; the method is empty then.
-    method = models.TextField(default="GET", db_default="GET")
+    method = models.TextField(_("method"), default="GET", db_default="GET")
     user_agent = models.TextField(_("user agent"), default="", db_default="")
     # Never the whole address: its network (/24, /48), which is enough to know a scanner's.
     network = models.TextField(_("network"), default="", db_default="")

@@ -1,4 +1,4 @@
-"""Machines are not people (D-18): verdicts with reasons, judged anew when the rules change, and what follows from them."""
+"""Machines are not people (D-18): verdicts with reasons, judged anew when the rules change, and what follows."""
 
 import re
 from datetime import timedelta

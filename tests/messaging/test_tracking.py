@@ -13,6 +13,8 @@ from messaging.hits import tell_hits
 from messaging.models import Link, Message
 
 BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
+
+
 @pytest.fixture
 def links(smtp_sink, make_message, make_template, send):
     """Sends a mail with these links; the tracked addresses by the URL they stand for."""
@@ -127,7 +129,11 @@ def test_it_knows_machines_by_their_clicks(client, links, method, agent, seconds
     [
         (BROWSER, 3, "too_fast"),
         (BROWSER, 60, None),
-        ("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", 60, "gmail_privacy"),
+        (
+            "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+            60,
+            "gmail_privacy",
+        ),
         ("Mozilla/5.0", 60, "apple_privacy"),
         ("Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.4266; Pro)", 60, None),
     ],
