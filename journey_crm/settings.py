@@ -150,6 +150,7 @@ MEDIA_ROOT = DATA_DIR / "files"
 # Mail ----------------------------------------------------------------------------------------------------------------
 
 EMAIL_URL = env.text("EMAIL_URL", f"maildir:{DATA_DIR}/mail")
+SMS_URL = env.text("SMS_URL", f"file:{DATA_DIR}/sms")
 
 # Clicks and opens are gathered in each web process and written after so many seconds; see messaging/gathering.py.
 HITS_PAUSE = 0.1

@@ -18,7 +18,7 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.gates import why
 from messaging.links import host
-from messaging.linter import check
+from messaging.linting import problems_of
 from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
@@ -103,13 +103,13 @@ class TopicAdmin(admin.ModelAdmin):
 
 @admin.register(Template)
 class TemplateAdmin(admin.ModelAdmin):
-    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look", "clicked"]
-    list_filter = ["message_class"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look", "clicked"]
+    list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
     prepopulated_fields = {"key": ["name"]}
     fieldsets = [
-        (None, {"fields": [("name", "key"), ("message_class", "topic"), "is_repeatable"]}),
+        (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), "is_repeatable"]}),
         (_("Text"), {"fields": ["language", "subject", "preheader", "body_format", "body"]}),
         (_("Other languages"), {"fields": ["translations"]}),
     ]
@@ -156,15 +156,9 @@ class TemplateAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         obj.updated_at = timezone.now()
         super().save_model(request, obj, form, change)
-        brand = Brand.objects.first()
-        for problem in check(
-            variants=obj.variants,
-            body_format=obj.body_format,
-            message_class=obj.message_class,
-            banned_words=brand.banned_words if brand else (),
-            own_language=obj.language,
-        ):
-            messages.warning(request, f"{problem.field}: {problem.sentence}")
+        for problem in problems_of(obj):
+            say = messages.error if problem.severity == "error" else messages.warning
+            say(request, f"{problem.field}: {problem.sentence}")
 
     def _asked(self, request: HttpRequest, pk: int) -> tuple[Template, Contact | None, str]:
         """The template, the contact it is shown as, and the language asked for."""

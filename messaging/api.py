@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from contacts.models import Contact
 from contacts.parameters import IdFilter
 from contacts.rest import Resource
+from messaging.channels import choices
 from messaging.clicks import Scope, report
 from messaging.models import Message, Template
 
@@ -24,6 +25,7 @@ from messaging.models import Message, Template
 class TemplateFilters(filters.FilterSet):
     topic = filters.CharFilter(field_name="topic__key")
     message_class = filters.ChoiceFilter(choices=Template.CLASSES)
+    channel = filters.ChoiceFilter(choices=choices)
 
     class Meta:
         model = Template
@@ -36,8 +38,8 @@ class TemplateSerializer(serializers.ModelSerializer):
     class Meta:
         model = Template
         fields = [
-            "id", "key", "name", "topic", "message_class", "language", "subject", "preheader", "body_format", "body",
-            "translations", "is_repeatable", "updated_at",
+            "id", "key", "name", "topic", "message_class", "channel", "language", "subject", "preheader", "body_format",
+            "body", "translations", "is_repeatable", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -100,6 +102,7 @@ class Templates(ListModelMixin, RetrieveModelMixin, Resource):
 class MessageFilters(filters.FilterSet):
     contact = IdFilter(field_name="contact_id")
     state = filters.ChoiceFilter(choices=Message.STATES)
+    channel = filters.ChoiceFilter(choices=choices)
     reason = filters.CharFilter()
     template = filters.CharFilter(field_name="template__key")
     journey = filters.CharFilter(field_name="journey_key")

@@ -2,8 +2,8 @@
 
 Every mail makes several of these requests, and most come from programs, so what one costs is what the house can bear.
 Here is answered from memory alone, with headers as strict as those of any page, or stricter. What is not plainly a
-click or an open of ours (another method, a token that nobody signed, a link that this process has not seen yet) goes on to
-Django, whose views (`messaging.views`) say the same and fill the memory.
+click or an open of ours (another method, a token that nobody signed, a link that this process has not seen yet) goes on
+to Django, whose views (`messaging.views`) say the same and fill the memory.
 """
 
 from collections.abc import Callable, Iterable
