@@ -55,13 +55,13 @@ def gatherer():
     until(lambda: "hits" not in {thread.name for thread in threading.enumerate()})
 
 
+_WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY messaging_hit %%'"
+
+
 def backends():
-    """The connections of writing threads, which are those of this process beside the test's own."""
+    """How many connections writing threads hold."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND backend_type = 'client backend'"
-        )
+        cursor.execute(f"SELECT count(*) {_WRITERS}", [])
         return cursor.fetchone()[0]
 
 
@@ -110,10 +110,8 @@ def test_neither_a_cut_connection_nor_a_refused_row_harms_other_hits(gatherer, c
     one.take(taken(1))
     until(Hit.objects.exists)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
+        cursor.execute(f"SELECT pg_terminate_backend(pid) {_WRITERS}", [])
+        assert cursor.fetchall() == [(True,)]
     for number in range(2, 6):
         one.take(taken(number, user_agent="\0" if number == 3 else "x"))
     until(lambda: Hit.objects.count() == 4)
