@@ -56,6 +56,7 @@ _TOLD = {
     "email.sent": (gettext_lazy("Got an e-mail"), "mail", "is-info"),
     "email.opened": (gettext_lazy("Opened an e-mail"), "mail", "is-info"),
     "email.clicked": (gettext_lazy("Clicked in an e-mail"), "link", "is-info"),
+    "email.rejudged": (gettext_lazy("An open or a click was judged anew"), "shield", ""),
     "email.skipped": (gettext_lazy("An e-mail was held back"), "mail", "is-warn"),
     "email.failed": (gettext_lazy("An e-mail could not be sent"), "warning", "is-bad"),
     "email.delivered": (gettext_lazy("An e-mail arrived"), "mail", "is-good"),

@@ -24,7 +24,7 @@ _READ_ONLY = {
         "zone",
     ],
     "scoring": ["scoreentry", "contactscore", "stagechange"],
-    "messaging": ["feedback", "mailboxnote", "reportcount", "suppressionchange"],
+    "messaging": ["feedback", "hit", "mailboxnote", "reportcount", "suppressionchange"],
 }
 # Keys to the house.
 _ADMINISTRATORS_ONLY = ["apitoken", "idempotencykey", "allowance", "webhook", "webhookdelivery"]

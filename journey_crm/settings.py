@@ -163,6 +163,8 @@ BOUNCES_URL = env.text("BOUNCES_URL")
 BOUNCE_SECRET = env.text("BOUNCE_SECRET")
 ESP_WEBHOOK_SECRET = env.text("ESP_WEBHOOK_SECRET")
 ESP_WEBHOOK_SIGNING_KEY = env.text("ESP_WEBHOOK_SIGNING_KEY")
+# Clicks and opens are gathered in each web process and written after so many seconds; see messaging/gathering.py.
+HITS_PAUSE = 0.1
 
 # Failpoints kill or delay the send path on purpose, to test recovery: `name:kill|raise|sleep[:seconds]`.
 FAILPOINT = env.text("FAILPOINT")

@@ -89,6 +89,7 @@ NAVIGATION = (
                 address="admin:messaging_consistency",
                 permission="messaging.view_lintfinding",
             ),
+            Entry(_("Clicks and opens"), "eye", model="messaging.Hit"),
         ),
     ),
     Section(

@@ -16,7 +16,7 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import brake, delivery, nightly, returning, signups, trials
+from messaging import brake, delivery, hits, nightly, returning, signups, trials
 from messaging.bounces.mailboxes import MailboxAway
 
 log = structlog.get_logger(__name__)
@@ -108,11 +108,12 @@ def tidy() -> None:
 
 @app.task(is_idempotent=True)
 def retain() -> None:
-    """Goes on with what retention rules drop or anonymise, with sign-ups that nobody confirmed, and with erasures."""
+    """Goes on with what retention rules drop, with old sign-ups, with who clicked long ago, and with erasures."""
     with _alive("retain"):
         sweeping.sweep_others(timezone.now())
         retention.retain(timezone.now())
         signups.forget_signups(timezone.now())
+        hits.forget_raw(timezone.now())
 
 
 @app.task(is_idempotent=True)

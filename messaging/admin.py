@@ -278,6 +278,7 @@ class MessageAdmin(admin.ModelAdmin):
 # The other screens of this app register themselves when they are read.
 from messaging import (  # noqa: E402
     brand_admin,  # noqa: F401
+    click_admin,  # noqa: F401
     return_admin,  # noqa: F401
     reusable_admin,  # noqa: F401
     signup_admin,  # noqa: F401

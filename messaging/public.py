@@ -14,12 +14,14 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.models import Brand
 
+# What every answer says whose address holds a token: no cache keeps it and no other site learns the address.
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+
 
 def private(response: HttpResponse) -> HttpResponse:
-    """No cache keeps the answer and no other site learns the address, for it holds a token."""
-    response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "no-referrer"
-    response["X-Robots-Tag"] = "noindex"
+    """The answer with what `PRIVATE` says."""
+    for name, value in PRIVATE.items():
+        response[name] = value
     return response
 
 

@@ -1,6 +1,7 @@
 """The screen of templates: the editor over the form, the preview of what is saved, and test sends."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -70,7 +71,7 @@ class TemplateForm(forms.ModelForm):
 class TemplateAdmin(admin.ModelAdmin):
     form = TemplateForm
     change_form_template = "messaging/template_change_form.html"
-    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look", "clicked"]
     list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
@@ -95,6 +96,11 @@ class TemplateAdmin(admin.ModelAdmin):
     def look(self, template: Template) -> str:
         url = reverse("admin:messaging_template_preview", args=[template.pk])
         return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Preview"))
+
+    @admin.display(description=_("clicks"))
+    def clicked(self, template: Template) -> str:
+        url = f"{reverse('admin:messaging_hit_report')}?{urlencode({'template': template.key})}"
+        return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Who clicked what"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Template | None = None) -> list[str]:
         # Journeys know a template by its key.

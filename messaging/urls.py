@@ -4,6 +4,7 @@ from messaging import hooks, preferences, signup_views, views
 
 urlpatterns = [
     path("t/c/<str:token>", views.click, name="click"),
+    path("t/l/<str:token>", views.click, name="hidden-link"),
     path("t/o/<str:token>.gif", views.opened, name="open"),
     path("u/<str:token>/", preferences.unsubscribe, name="unsubscribe"),
     path("p/<str:token>/", preferences.preferences, name="preferences"),

@@ -14,7 +14,7 @@ from messaging import links, liquid, markup, tokens, utm
 from messaging.bounces.returnpath import return_path
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
-from messaging.models import Brand, Template, TemplateVersion
+from messaging.models import Brand, Hit, Template, TemplateVersion
 from messaging.skeleton import Addressee, Skeleton
 from messaging.texts import Text
 from messaging.versions import NoBrand, freeze, language_for, skeleton
@@ -175,6 +175,7 @@ class Desk:
                 "open": f"{base}/t/o/{signer.token(tokens.OPEN, message.id)}.gif",
                 "unsubscribe": f"{base}/u/{person}/",
                 "preferences": f"{base}/p/{person}/",
+                "hidden": f"{base}/t/l/{signer.token(tokens.CLICK, message.id, Hit.HIDDEN_LINK)}",
                 **confirm,
             },
             tracked={name: f"{self.click}{signer.token(tokens.CLICK, message.id, link)}" for name, link in ids.items()},

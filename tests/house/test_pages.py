@@ -33,7 +33,7 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brake, Brand, Message, ReturnedMail, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import Brake, Brand, Hit, Message, ReturnedMail, SendingPolicy, SignupForm, Suppression, Template
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -50,6 +50,7 @@ PAGES = {
     "/v1/identify": "405 405 405 405 405",
     "/v1/projects/{key}/settings": "404 404 404 404 404",  # for write keys only
     "/t/c/{token}": "404 404 404 404 404",  # the address is known, but this template has no link
+    "/t/l/{token}": "204 204 204 204 204",  # the hidden link leads nowhere
     "/t/o/{token}.gif": "200 200 200 200 200",
     "/u/{token}/": "200 200 200 200 200",
     "/p/{token}/": "200 200 200 200 200",
@@ -90,7 +91,7 @@ ALL = "changelist add change delete history"
 KEPT = "changelist add change history"
 OWN = "merge person proof erase"
 READ = "changelist change history"
-JOURNEY = f"{KEPT} publish versions"
+JOURNEY = f"{KEPT} publish versions clicks"
 MODELS = {
     "auth.group": (ALL, ""),
     "auth.user": (f"{ALL} password_change", ""),
@@ -122,6 +123,7 @@ MODELS = {
     "messaging.suppression": ("changelist add change history import export",) * 2,
     "messaging.returnedmail": (f"{READ} doubtful",) * 2,
     "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
+    "messaging.hit": (READ, READ),  # its report is asked for with a template
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -229,6 +231,7 @@ def world(people, now):
         address=jana.email,
         language="en",
     )
+    Hit.objects.create(message_id=message.pk, hit_at=now, template_id=template.pk)
     signer = tokens.current()
     return {
         "key": "x",
@@ -238,7 +241,8 @@ def world(people, now):
         "url": "nowhere",
         "content_type_id": 1,
         "object_id": 1,
-        "/t/c/": signer.token(tokens.CLICK, message.pk, 0),
+        "/t/c/": signer.token(tokens.CLICK, message.pk, 10**9),
+        "/t/l/": signer.token(tokens.CLICK, message.pk, 0),
         "/t/o/": signer.token(tokens.OPEN, message.pk),
         "/u/": signer.token(tokens.PERSON, message.pk, jana.pk),
         "/confirm/": signer.token(tokens.CONFIRM, 1),
