@@ -18,7 +18,6 @@ from django.utils.translation import gettext as _
 from liquid import Environment, RenderContext
 from liquid.ast import Node
 from liquid.builtin.expressions import FilteredExpression, Path, StringLiteral
-from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError, OutputStreamLimitError, ResourceLimitError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
@@ -175,19 +174,6 @@ def _sentence(error: Exception) -> str:
     return message
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a template: text that never changes, or something to be filled in."""
-
-    static: str | None
-    fill: "Fill | None" = None
-    # Where it is a plain value: its name, such as ("contact", "email").
-    path: tuple[str, str] | None = None
-
-
-Fill = Callable[[Mapping[str, Any], "Rendering"], str]
-
-
 class Rendering:
     """One filling-in of one template: what its pieces share (assigned values, and how much may still be written)."""
 
@@ -201,7 +187,10 @@ class Rendering:
     @property
     def context(self) -> RenderContext:
         if self._context is None:
-            self._context = RenderContext(self._template, globals=self._values)
+            # Liquid would answer `now` and `today` with the machine's clock; here it is the moment of the message.
+            moment = str(self._values.get("moment") or "")
+            known = {"now": moment, "today": moment[:10], **self._values}
+            self._context = RenderContext(self._template, globals=known)
         return self._context
 
     def node(self, node: Node) -> str:
@@ -280,76 +269,16 @@ def _unclosed(source: str) -> str:
 
 
 def render(source: str, values: Mapping[str, Any], *, is_html: bool) -> str:
-    """Fills in a template with plain values. Raises RenderError."""
+    """Fills in a template with plain values, all of it by the interpreter. Raises RenderError."""
     template = parse(source, is_html=is_html)
-    return "".join(fill(pieces(template), template, values))
-
-
-def fill(parts: list[Piece], template: BoundTemplate, values: Mapping[str, Any]) -> Iterator[str]:
-    """The filled-in pieces in their order."""
     rendering = Rendering(template, values)
-    for piece in parts:
-        text = piece.static if piece.fill is None else piece.fill(values, rendering)
-        rendering.left -= len(text or "")
+    out: list[str] = []
+    for node in template.nodes:
+        out.append(rendering.node(node))
+        rendering.left -= len(out[-1])
         if rendering.left < 0:
             raise RenderError(_("The message is longer than 512 kB."))
-        yield text or ""
-
-
-def pieces(template: BoundTemplate) -> list[Piece]:
-    """A template cut where something is filled in.
-
-    Plain values, with or without a default text, are looked up directly; all else goes through Liquid.
-    """
-    found: list[Piece] = []
-    for node in template.nodes:
-        text = getattr(node, "text", None)
-        if type(node).__name__ == "ContentNode" and isinstance(text, str):
-            found.append(Piece(text))
-        else:
-            fill, path = _direct(node, template.env.autoescape) or (_through_liquid(node), None)
-            found.append(Piece(None, fill, path))
-    return found
-
-
-def _through_liquid(node: Node) -> Fill:
-    return lambda values, rendering: rendering.node(node)
-
-
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
-_escape_table = str.maketrans(_ESCAPES)
-
-
-def _direct(node: Node, is_html: bool) -> tuple[Fill, tuple[str, str]] | None:
-    """A straight look-up, and its path, for `{{ a.b }}` and `{{ a.b | default: "text" }}`; None where more is asked."""
-    if not isinstance(node, OutputNode) or type(node.expression) is not FilteredExpression:
-        return None
-    path, filters = node.expression.left, node.expression.filters or []
-    if not isinstance(path, Path) or not all(isinstance(segment, str) for segment in path.path):
-        return None
-    if len(path.path) != 2:
-        return None
-    otherwise: str | None = None
-    if filters:
-        arguments = getattr(filters[0], "args", [])
-        if len(filters) > 1 or filters[0].name != "default" or len(arguments) != 1:
-            return None
-        value = getattr(getattr(arguments[0], "value", None), "value", None)
-        if not isinstance(value, str):
-            return None
-        otherwise = value.translate(_escape_table) if is_html else value
-    root, name = map(str, path.path)
-
-    def fill_in(values: Mapping[str, Any], rendering: Rendering) -> str:
-        found = values.get(root)
-        value = found.get(name) if isinstance(found, dict) else None
-        if isinstance(value, str) and value:
-            return value if not is_html or value.isalnum() else value.translate(_escape_table)
-        if value is None and otherwise is not None:
-            return otherwise
-        return rendering.node(node)
-
-    return fill_in, (root, name)
+    return "".join(out)
 
 
 # What a template asks for --------------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@ stands between soft line breaks of quoted-printable, so its length moves nothing
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parseaddr
 from html import unescape
+from operator import itemgetter
 from typing import Any
 
 from django.utils.translation import gettext as _
+from liquid.template import BoundTemplate
 
-from messaging import liquid, markup, plaintext
+from messaging import liquid, markup, plaintext, straight
 from messaging.headers import header_text, mailbox
 from messaging.links import host
 
@@ -22,11 +24,13 @@ from messaging.links import host
 BOUNDARY = "=_journey_part_=_"
 _PERSONAL = re.compile(f"{markup.OPEN}(.*?){markup.CLOSE}", re.DOTALL)
 _SOFT = b"=\r\n"
+# What quoted-printable leaves as it is, wherever in a line it stands and whatever follows.
+_AS_IT_IS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,:;+/()_-]{0,69}[A-Za-z0-9])?\Z")
 
 
 def quoted_printable(text: str) -> bytes:
     """Quoted-printable with CRLF, no line longer than 76."""
-    if text.isalnum() and text.isascii() and len(text) < 72:
+    if _AS_IT_IS.match(text):
         return text.encode()
     data = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
     return binascii.b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
@@ -44,6 +48,56 @@ class Addressee:
     tracked: Mapping[str, str]
 
 
+class _Part:
+    """The HTML or the text of a mail: stretches that are encoded once, and slots between them."""
+
+    def __init__(self, template: BoundTemplate, pieces: list[straight.Piece]) -> None:
+        self._template = template
+        self._addresses: list[tuple[str, str, straight.Fill]] = []
+        self._slots: list[straight.Fill] = []
+        fixed: list[bytes] = []
+        order: list[tuple[str, int]] = []
+        seen: dict[Any, tuple[str, int]] = {}
+        for piece in pieces:
+            if piece.fill is None:
+                order.append(("fixed", len(fixed)))
+                fixed.append(quoted_printable(piece.static or "") + _SOFT)
+                continue
+            same = seen.get(piece.sameness) if piece.sameness else None
+            if same is None:
+                if piece.path and len(piece.path) == 2 and piece.path[0] in straight.OURS:
+                    same = ("address", len(self._addresses))
+                    self._addresses.append((*piece.path, piece.fill))
+                else:
+                    same = ("slot", len(self._slots))
+                    self._slots.append(piece.fill)
+                seen[piece.sameness] = same
+            order.append(same)
+        # Two empty ones, for of one item `itemgetter` makes no tuple.
+        self._fixed = [*fixed, b"", b""]
+        start = {"fixed": 0, "address": len(self._fixed), "slot": len(self._fixed) + len(self._addresses)}
+        self._in_order = itemgetter(*(start[kind] + number for kind, number in order), len(fixed), len(fixed) + 1)
+        self._times = [order.count(("slot", number)) for number in range(len(self._slots))]
+
+    def write(self, values: Mapping[str, Any]) -> tuple[bytes, ...]:
+        """The encoded part, in pieces. Raises RenderError."""
+        rendering = liquid.Rendering(self._template, values)
+        chunks = self._fixed.copy()
+        for root, name, fill in self._addresses:
+            # Our own addresses are ASCII without "="; one that is longer than a line is encoded like any text.
+            address = values[root].get(name) or fill(values, rendering)
+            chunks.append((address.encode() if len(address) < 75 else quoted_printable(address)) + _SOFT)
+        left = liquid.MOST_OUTPUT
+        for fill, times in zip(self._slots, self._times, strict=True):
+            rendering.left = left
+            value = fill(values, rendering)
+            left -= len(value) * times
+            if left < 0:
+                raise liquid.RenderError(_("The message is longer than 512 kB."))
+            chunks.append(quoted_printable(value) + _SOFT)
+        return self._in_order(chunks)
+
+
 class Skeleton:
     """One language of a frozen template, ready to be filled in."""
 
@@ -57,11 +111,11 @@ class Skeleton:
         self._subject = liquid.parse(letter.subject, is_html=False)
         self._html = liquid.parse(letter.html, is_html=True)
         self._text = liquid.parse(letter.text, is_html=False)
-        self._subject_pieces = liquid.pieces(self._subject)
-        self._html_pieces = liquid.pieces(self._html)
-        self._text_pieces = liquid.pieces(self._text)
-        self._encoded_text = self._encode(self._text_pieces)
-        self._encoded_html = self._encode(self._html_pieces)
+        self._subject_pieces = straight.pieces(self._subject)
+        self._html_pieces = straight.pieces(self._html)
+        self._text_pieces = straight.pieces(self._text)
+        self._html_part = _Part(self._html, self._html_pieces)
+        self._text_part = _Part(self._text, self._text_pieces)
         # With Liquid's own tags in the text, empty lines are left behind that only the whole text shows.
         self._is_simple = not letter.has_personal_links and "{%" not in letter.text
         # Those of a person's values that the text uses: enough to show the mail again, and no more than that is kept.
@@ -75,18 +129,6 @@ class Skeleton:
             "sender": liquid.present({"name": name, "email": address}),
         }
         self._frame(content)
-
-    def _encode(self, pieces: list[liquid.Piece]) -> list[bytes | tuple[str, str] | liquid.Fill]:
-        """Stretches that never change as bytes, our own addresses by their names, all else as what fills it in."""
-        encoded: list[bytes | tuple[str, str] | liquid.Fill] = []
-        for piece in pieces:
-            if piece.fill is None:
-                encoded.append(quoted_printable(piece.static or "") + _SOFT)
-            elif piece.path and piece.path[0] in ("links", "tracked"):
-                encoded.append(piece.path)
-            else:
-                encoded.append(piece.fill)
-        return encoded
 
     def _frame(self, content: dict[str, Any]) -> None:
         reply_to = self.brand.get("reply_to")
@@ -110,13 +152,13 @@ class Skeleton:
         return {**context, **self._shared, "links": to.links, "tracked": to.tracked, "moment": now}
 
     def subject(self, values: Mapping[str, Any]) -> str:
-        return "".join(liquid.fill(self._subject_pieces, self._subject, values)).strip(" ")
+        return "".join(straight.fill(self._subject_pieces, self._subject, values)).strip(" ")
 
     def personal_links(self, values: Mapping[str, Any]) -> list[str]:
         """The addresses that are particular to this person. Raises `markup.MarkupError` for one that is not allowed."""
         if not self.letter.has_personal_links:
             return []
-        html = "".join(liquid.fill(self._html_pieces, self._html, values))
+        html = "".join(straight.fill(self._html_pieces, self._html, values))
         found = [unescape(url).strip() for url in _PERSONAL.findall(html)]
         for url in found:
             markup.check_address(url)
@@ -124,8 +166,8 @@ class Skeleton:
 
     def bodies(self, values: Mapping[str, Any], personal: Mapping[str, str]) -> tuple[str, str]:
         """The HTML and the text; `personal` says which tracked address stands for a person's own link."""
-        html = "".join(liquid.fill(self._html_pieces, self._html, values))
-        text = "".join(liquid.fill(self._text_pieces, self._text, values))
+        html = "".join(straight.fill(self._html_pieces, self._html, values))
+        text = "".join(straight.fill(self._text_pieces, self._text, values))
         if self.letter.has_personal_links:
 
             def in_html(match: re.Match) -> str:
@@ -135,6 +177,9 @@ class Skeleton:
             html = _PERSONAL.sub(in_html, html)
             text = _PERSONAL.sub(lambda match: personal.get(match[1].strip(), match[1].strip()), text)
         return html, plaintext.tidy(text)
+
+    def _whole_text(self, values: Mapping[str, Any]) -> str:
+        return plaintext.tidy("".join(straight.fill(self._text_pieces, self._text, values)))
 
     def mail(self, values: Mapping[str, Any], to: Addressee, personal: Mapping[str, str]) -> tuple[str, bytes]:
         """The subject and the bytes of one mail. Raises `headers.HeaderInjection`, `liquid.RenderError`."""
@@ -146,32 +191,12 @@ class Skeleton:
         if self._may_unsubscribe:
             head += f"List-Unsubscribe: <{to.links['unsubscribe']}>\r\n"
             head += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-        if self._is_simple:
-            text = self._slots(self._encoded_text, self._text, values)
-            html = self._slots(self._encoded_html, self._html, values)
-        else:
+        text: Iterable[bytes]
+        html: Iterable[bytes]
+        if self.letter.has_personal_links:
             whole_html, whole_text = self.bodies(values, personal)
             text, html = [quoted_printable(whole_text)], [quoted_printable(whole_html)]
+        else:
+            html = self._html_part.write(values)
+            text = self._text_part.write(values) if self._is_simple else [quoted_printable(self._whole_text(values))]
         return subject, b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])
-
-    def _slots(self, encoded: list, template: Any, values: Mapping[str, Any]) -> list[bytes]:
-        rendering = liquid.Rendering(template, values)
-        out: list[bytes] = []
-        left = liquid.MOST_OUTPUT
-        for piece in encoded:
-            if type(piece) is bytes:
-                out.append(piece)
-            elif type(piece) is tuple:
-                # Our own addresses are ASCII without "="; one that is longer than a line is encoded like any text.
-                address = values[piece[0]][piece[1]]
-                out.append(address.encode() if len(address) < 75 else quoted_printable(address))
-                out.append(_SOFT)
-            else:
-                rendering.left = left
-                value = piece(values, rendering)
-                left -= len(value)
-                if left < 0:
-                    raise liquid.RenderError(_("The message is longer than 512 kB."))
-                out.append(quoted_printable(value))
-                out.append(_SOFT)
-        return out
