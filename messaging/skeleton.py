@@ -6,6 +6,7 @@ stands between soft line breaks of quoted-printable, so its length moves nothing
 
 import binascii
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parseaddr
@@ -13,7 +14,6 @@ from html import unescape
 from operator import itemgetter
 from typing import Any
 
-from django.utils.translation import gettext as _
 from liquid.template import BoundTemplate
 
 from messaging import liquid, markup, plaintext, straight
@@ -73,11 +73,13 @@ class _Part:
                     self._slots.append(piece.fill)
                 seen[piece.sameness] = same
             order.append(same)
+        self._size = sum(len((piece.static or "").encode()) for piece in pieces)
         # Two empty ones, for of one item `itemgetter` makes no tuple.
         self._fixed = [*fixed, b"", b""]
         start = {"fixed": 0, "address": len(self._fixed), "slot": len(self._fixed) + len(self._addresses)}
         self._in_order = itemgetter(*(start[kind] + number for kind, number in order), len(fixed), len(fixed) + 1)
-        self._times = [order.count(("slot", number)) for number in range(len(self._slots))]
+        times = Counter(order)
+        self._times = [times["slot", number] for number in range(len(self._slots))]
 
     def write(self, values: Mapping[str, Any]) -> tuple[bytes, ...]:
         """The encoded part, in pieces. Raises RenderError."""
@@ -87,13 +89,11 @@ class _Part:
             # Our own addresses are ASCII without "="; one that is longer than a line is encoded like any text.
             address = values[root].get(name) or fill(values, rendering)
             chunks.append((address.encode() if len(address) < 75 else quoted_printable(address)) + _SOFT)
-        left = liquid.MOST_OUTPUT
+        rendering.left -= self._size
+        rendering.take("")
         for fill, times in zip(self._slots, self._times, strict=True):
-            rendering.left = left
             value = fill(values, rendering)
-            left -= len(value) * times
-            if left < 0:
-                raise liquid.RenderError(_("The message is longer than 512 kB."))
+            rendering.take(value, times)
             chunks.append(quoted_printable(value) + _SOFT)
         return self._in_order(chunks)
 
