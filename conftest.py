@@ -44,6 +44,7 @@ def data_dir(tmp_path, settings):
     settings.MEDIA_ROOT = tmp_path / "files"  # the fixture tells the storage, which remembers its place
     if settings.EMAIL_URL.startswith("maildir:"):
         settings.EMAIL_URL = f"maildir:{tmp_path}/mail"
+    settings.SMS_URL = f"file:{tmp_path}/sms"
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from contacts.rulefields import Vocabulary
 from contacts.segments import AT_ONCE
 from contacts.sql import Fragment, load
 from contacts.stream import head
+from messaging.channels import kinds
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ PASSING = [
     "capped", "expired", "paused", "no_consent", "no_address", "invalid_address", "render_error", "no_brand", "gave_up",
 ]  # fmt: skip
 # The news that a message has ended.
-ENDED = ["email.sent", "email.skipped", "email.failed"]
+ENDED = kinds("sent", "skipped", "failed")
 # Kinds of steps with one way on and nothing to do.
 PLAIN = ["entry", "moment", "wait", "wait_until"]
 # Kinds of steps that change what goals and exit rules ask about: they are asked again before the next step.

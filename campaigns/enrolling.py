@@ -20,6 +20,7 @@ from contacts.rulefields import Vocabulary
 from contacts.rules import RuleError
 from contacts.sql import Fragment, fragment, join, load
 from contacts.stream import head
+from messaging import channels
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ def enrol(now: datetime, after: int, upto: int) -> int:
         kinds = {kind for (kind,) in SQL["kinds_in_window"].rows(after=after, upto=upto)}
         nurture.mark_re_engaged(now, after, upto, kinds)
         done += leaving.leave_erased(now, after, upto) if "contact.erased" in kinds else 0
-        if "email.sent" in kinds:
+        if not kinds.isdisjoint(channels.kinds("sent")):
             leaving.note_exposure(after, upto)
         touched = Fragment(SQL["touched"].sql, {"after": after, "upto": upto})
         done += leaving.leave_by_rule(now, touched, names, leaving.asking())

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from campaigns import publishing
 from campaigns.models import Journey
 from contacts.sql import load
+from messaging.channels import kinds
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -36,7 +37,7 @@ def watch(now: datetime, after: int, upto: int) -> int:
     if not journeys:
         return 0
     SQL["forget_pulses"].run(journeys=journeys, now=now)
-    most = dict(SQL["most_for_one"].rows(after=after, upto=upto, journeys=journeys, now=now))
+    most = dict(SQL["most_for_one"].rows(after=after, upto=upto, journeys=journeys, sent=kinds("sent"), now=now))
     tripped = 0
     for pk, kind, hour, median, sent, bounced, complained in SQL["read_pulses"].rows(
         journeys=journeys, now=now, last=LAST

@@ -19,7 +19,7 @@ from contacts.erasure import Traces
 from contacts.rulefields import Vocabulary
 from contacts.rules import RuleError
 from contacts.sql import Fragment, join, load
-from messaging import outbox
+from messaging import channels, outbox
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ def _exits(version: JourneyVersion, now: datetime, names: Vocabulary) -> list[tu
 
 def note_exposure(after: int, upto: int) -> int:
     """Notes when the first message of each enrolment left, as far as a window tells; of how many enrolments."""
-    return SQL["note_exposure"].run(after=after, upto=upto)
+    return SQL["note_exposure"].run(after=after, upto=upto, sent=channels.kinds("sent"))
 
 
 def end(now: datetime, people: Fragment, reason: Fragment) -> int:

@@ -150,6 +150,7 @@ MEDIA_ROOT = DATA_DIR / "files"
 # Mail ----------------------------------------------------------------------------------------------------------------
 
 EMAIL_URL = env.text("EMAIL_URL", f"maildir:{DATA_DIR}/mail")
+SMS_URL = env.text("SMS_URL", f"file:{DATA_DIR}/sms")
 
 # Failpoints kill or delay the send path on purpose, to test recovery: `name:kill|raise|sleep[:seconds]`.
 FAILPOINT = env.text("FAILPOINT")

@@ -17,7 +17,6 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.gates import why
 from messaging.links import host
-from messaging.linter import check
 from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
@@ -102,13 +101,13 @@ class TopicAdmin(admin.ModelAdmin):
 
 @admin.register(Template)
 class TemplateAdmin(admin.ModelAdmin):
-    list_display = ["title", "key", "message_class", "topic", "languages", "updated_at", "look"]
-    list_filter = ["message_class"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
+    list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
     prepopulated_fields = {"key": ["name"]}
     fieldsets = [
-        (None, {"fields": [("name", "key"), ("message_class", "topic"), "is_repeatable"]}),
+        (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), "is_repeatable"]}),
         (_("Text"), {"fields": ["language", "subject", "preheader", "body_format", "body"]}),
         (_("Other languages"), {"fields": ["translations"]}),
     ]
@@ -151,13 +150,7 @@ class TemplateAdmin(admin.ModelAdmin):
         obj.updated_at = timezone.now()
         super().save_model(request, obj, form, change)
         brand = Brand.objects.first()
-        for problem in check(
-            variants=obj.variants,
-            body_format=obj.body_format,
-            message_class=obj.message_class,
-            banned_words=brand.banned_words if brand else (),
-            own_language=obj.language,
-        ):
+        for problem in obj.problems(brand.banned_words if brand else ()):
             messages.warning(request, f"{problem.field}: {problem.sentence}")
 
     def _asked(self, request: HttpRequest, pk: int) -> tuple[Template, Contact | None, str]:

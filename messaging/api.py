@@ -8,12 +8,14 @@ from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from contacts.models import Contact
 from contacts.parameters import IdFilter
 from contacts.rest import Resource
+from messaging.channels import choices
 from messaging.models import Message, Template
 
 
 class TemplateFilters(filters.FilterSet):
     topic = filters.CharFilter(field_name="topic__key")
     message_class = filters.ChoiceFilter(choices=Template.CLASSES)
+    channel = filters.ChoiceFilter(choices=choices)
 
     class Meta:
         model = Template
@@ -26,8 +28,8 @@ class TemplateSerializer(serializers.ModelSerializer):
     class Meta:
         model = Template
         fields = [
-            "id", "key", "name", "topic", "message_class", "language", "subject", "preheader", "body_format", "body",
-            "translations", "is_repeatable", "updated_at",
+            "id", "key", "name", "topic", "message_class", "channel", "language", "subject", "preheader", "body_format",
+            "body", "translations", "is_repeatable", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -45,6 +47,7 @@ class Templates(ListModelMixin, RetrieveModelMixin, Resource):
 class MessageFilters(filters.FilterSet):
     contact = IdFilter(field_name="contact_id")
     state = filters.ChoiceFilter(choices=Message.STATES)
+    channel = filters.ChoiceFilter(choices=choices)
     reason = filters.CharFilter()
     template = filters.CharFilter(field_name="template__key")
     journey = filters.CharFilter(field_name="journey_key")

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.utils.timezone import now as wall_clock
 
 from contacts.definitions import DefinitionError, Section, check_keys, one_of, text, without_defaults
+from messaging.channels import CHANNELS
 from messaging.models import Brand, SignupForm, Template, Topic
 from messaging.signup_forms import problems
 
@@ -116,7 +117,7 @@ def _write_topic(data: dict[str, Any]) -> None:
 
 
 def _read_templates() -> dict[str, dict[str, Any]]:
-    body_keys = {body_format: key for key, body_format in _BODIES.items()}
+    body_keys = {body_format: key for key, body_format in _BODIES.items()} | {"text": "body"}
     return {
         template.key: without_defaults(
             {
@@ -124,6 +125,7 @@ def _read_templates() -> dict[str, dict[str, Any]]:
                 "name": template.name,
                 "topic": template.topic.key if template.topic else None,
                 "class": template.message_class,
+                "channel": template.channel,
                 "language": template.language,
                 "subject": template.subject,
                 "preheader": template.preheader,
@@ -133,7 +135,9 @@ def _read_templates() -> dict[str, dict[str, Any]]:
             },
             name="",
             topic=None,
+            channel="email",
             language="en",
+            subject="" if template.channel != "email" else None,
             preheader="",
             translations={},
             repeatable=False,
@@ -145,12 +149,18 @@ def _read_templates() -> dict[str, dict[str, Any]]:
 def _write_template(data: dict[str, Any]) -> None:
     check_keys(
         data,
-        required=["key", "class", "subject"],
-        optional=["name", "topic", "language", "preheader", *_BODIES, "translations", "repeatable"],
+        required=["key", "class", *(["subject"] if data.get("channel", "email") == "email" else [])],
+        optional=[
+            *("name", "topic", "channel", "subject", "language", "preheader", "translations", "repeatable"),
+            *_BODIES,
+        ],
     )
     bodies = [key for key in _BODIES if key in data]
     if len(bodies) != 1:
         raise DefinitionError("body", f"give exactly one of {', '.join(_BODIES)}.")
+    channel = one_of(data, "channel", CHANNELS, "email")
+    if channel != "email" and bodies != ["body"]:
+        raise DefinitionError(bodies[0], f"a message of the channel {channel} is plain text; write it as `body`.")
     topic = None
     if data.get("topic"):
         topic = Topic.objects.filter(key=data["topic"]).first()
@@ -163,10 +173,11 @@ def _write_template(data: dict[str, Any]) -> None:
     template.name = text(data, "name")
     template.topic = topic
     template.message_class = one_of(data, "class", [name for name, _ in Template.CLASSES])
+    template.channel = channel
     template.language = text(data, "language", "en")
     template.subject = text(data, "subject")
     template.preheader = text(data, "preheader")
-    template.body_format = _BODIES[bodies[0]]
+    template.body_format = _BODIES[bodies[0]] if channel == "email" else "text"
     template.body = text(data, bodies[0])
     template.translations = translations
     template.is_repeatable = bool(data.get("repeatable", False))

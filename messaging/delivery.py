@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 
 import orjson
 import structlog
-from django.conf import settings
 from django.db import DataError, transaction
 
 from contacts.sql import load
-from messaging.channels import Result, Send, choose
+from messaging.addresses import PIECES
+from messaging.channels import Result, Send, openers
 from messaging.failpoints import hit
 from messaging.gates import refusal
 from messaging.writing import Claimed, Desk, Written
@@ -54,31 +54,46 @@ class _Mark:
 def deliver(*, now: datetime, limit: int | None = None, worker: str = "") -> int:
     """Claims and sends until nothing is due at `now`, or `limit` messages were claimed; how many left.
 
-    Raises ImproperlyConfigured where EMAIL_URL is wrong, before anything is claimed.
+    Raises ImproperlyConfigured where a channel's setting, such as EMAIL_URL, is wrong, before anything is claimed.
     """
-    send = choose(settings.EMAIL_URL)
+    ways = {channel: opener() for channel, opener in openers().items()}
     worker = worker or f"{socket.gethostname()}:{os.getpid()}"
+    sent = claimed = 0
+    for channel, send in ways.items():
+        left = None if limit is None else limit - claimed
+        by_channel = _deliver_by(channel, send, worker=worker, now=now, limit=left)
+        sent, claimed = sent + by_channel[0], claimed + by_channel[1]
+    return sent
+
+
+def _deliver_by(channel: str, send: Send, *, worker: str, now: datetime, limit: int | None) -> tuple[int, int]:
+    """All that is due on one channel: how many left, and how many were claimed."""
     sent = claimed = 0
     while limit is None or claimed < limit:
         size = BATCH if limit is None else min(BATCH, limit - claimed)
         # A name of its own for each claim: a worker that comes back from the dead is somebody else.
         name = f"{worker}:{secrets.token_hex(6)}"
         started = time.monotonic()
-        ids, taken = _claim(name, size, now)
+        ids, taken = _claim(channel, name, size, now)
         hit("after_claim")
         claimed += taken
         if not taken:
             break
         messages = [Claimed.read(row) for row in SQL["read_claimed"].rows(ids=ids)]
         sent += _hand_over(messages, name, now, send, started)
-    return sent
+    return sent, claimed
 
 
-def _claim(worker: str, size: int, now: datetime) -> tuple[list[int], int]:
+def _claim(channel: str, worker: str, size: int, now: datetime) -> tuple[list[int], int]:
     """The ids that are ours now, and how many were taken in all, those refused at the door included."""
     with transaction.atomic():
         rows = SQL["claim_messages"].rows(
-            fragments={"refusal": refusal(now)}, now=now, limit=size, worker=worker, lease_until=now + LEASE
+            fragments={"refusal": refusal(now)} | PIECES,
+            channel=channel,
+            now=now,
+            limit=size,
+            worker=worker,
+            lease_until=now + LEASE,
         )
     return [pk for pk, state in rows if state == "sending"], len(rows)
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from contacts.erasure import Traces
-from messaging.channels import maildir
+from messaging.channels import maildir, sms
 from messaging.models import Hit, Link, Message, Signup, Suppression
 
 
@@ -21,14 +21,16 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
         state="cancelled", reason="erased", finished_at=traces.now
     )
     addresses = traces.values("email")
+    suppressed = [*addresses, *traces.values("phone")]
     spelt = {way for one in traces.texts for way in (one, quote(one), quote(one, safe=""))}
     links = reduce(or_, [Q(url__icontains=one) for one in spelt], Q(pk__in=[]))
     kind, _colon, path = settings.EMAIL_URL.partition(":")
     if kind == "maildir":
         transaction.on_commit(partial(maildir.forget, path, messages))
+    transaction.on_commit(partial(sms.forget, settings.SMS_URL, messages))
     return {
         "messaging.hit": Hit.objects.filter(message_id__in=messages).delete()[0],
         "messaging.link": Link.objects.filter(links).delete()[0],
         "messaging.signup": Signup.objects.filter(contact=None, address__in=addresses).delete()[0],
-        "messaging.suppression": Suppression.objects.filter(address__in=addresses).delete()[0],
+        "messaging.suppression": Suppression.objects.filter(address__in=suppressed).delete()[0],
     }

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.sql import Fragment, join, load
+from messaging.addresses import PIECES, WRONG, address_of
 from messaging.models import Message, SendingPolicy, Suppression, Template
 from messaging.reasons import sentence
 
@@ -35,14 +36,6 @@ REFUSAL = Fragment(r"""CASE
             WHEN 'pending' IN (veto.state, said.state) THEN 'no_consent'
             WHEN topic.is_opt_in AND coalesce(said.state, '') <> 'granted' THEN 'no_consent'
             END""")
-# After consent, for all classes.
-ADDRESS = r"""CASE
-            WHEN btrim(c.email) = '' THEN 'no_address'
-            WHEN length(c.email) > 254
-              OR btrim(c.email) !~ ('^[A-Za-z0-9.!#$%%&''*+/=?^_`{|}~-]{1,64}@'
-                || '([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$')
-            THEN 'invalid_address' END"""
-
 _COLUMNS = """id, contact_id, template_id, message_class, channel, is_ghost, tier, due_at, wanted_at, valid_until,
     enrolment_id, is_promotion"""
 
@@ -70,8 +63,10 @@ def _first_of(own: list[Fragment], now: datetime) -> Fragment:
 
 
 def _judged(asked: Fragment, now: datetime) -> Fragment:
-    refused = _first_of([REFUSAL, Fragment(ADDRESS)], now)
-    sql = SQL["judge_messages"].sql.replace("{refusal}", refused.sql).replace("{asked}", asked.sql)
+    refused = _first_of([REFUSAL, WRONG], now)
+    sql = SQL["judge_messages"].sql
+    for name, piece in (PIECES | {"refusal": refused, "asked": asked}).items():
+        sql = sql.replace(f"{{{name}}}", piece.sql)
     return Fragment(sql, asked.params | refused.params)
 
 
@@ -141,7 +136,8 @@ def _checklist(row: dict[str, Any], contact: Contact, template: Template) -> lis
     policy = SendingPolicy.objects.first() or SendingPolicy()
     is_marketing = row["message_class"] == "marketing"
     topic = str(template.topic) if template.topic else ""
-    suppression = Suppression.objects.filter(address=contact.email.strip().lower()).first()
+    address = address_of(contact, template.channel)
+    suppression = Suppression.objects.filter(address=address).first() if address else None
     valid_until = _moment(row["valid_until"]) if row["valid_until"] else ""
     counts = {"day": row["had_day"], "week": row["had_week"], "month": row["had_month"]}
     limits = {"per_day": policy.per_day, "per_week": row["per_week"], "per_month": policy.per_month}
@@ -165,7 +161,7 @@ def _checklist(row: dict[str, Any], contact: Contact, template: Template) -> lis
         (
             "address",
             ("no_address", "invalid_address"),
-            _("The address %(address)s is valid.") % {"address": contact.email},
+            _("The address %(address)s is valid.") % {"address": address} if address else _("It needs no address."),
         ),
         (
             "journey",
@@ -314,10 +310,15 @@ def explain_message(*, contact: Contact, key: str, now: datetime) -> Explanation
     template = Template.objects.select_related("topic").get(key=key)
     asked = Fragment(
         "SELECT 0::bigint AS id, %(asked_contact)s::bigint AS contact_id, %(asked_template)s::bigint AS template_id, "
-        "%(asked_class)s AS message_class, 'email' AS channel, false AS is_ghost, 3 AS tier, %(now)s AS due_at, "
-        "NULL::timestamptz AS wanted_at, NULL::timestamptz AS valid_until, NULL::bigint AS enrolment_id, "
-        "false AS is_promotion",
-        {"asked_contact": contact.pk, "asked_template": template.pk, "asked_class": template.message_class},
+        "%(asked_class)s AS message_class, %(asked_channel)s::text AS channel, false AS is_ghost, 3 AS tier, "
+        "%(now)s AS due_at, NULL::timestamptz AS wanted_at, NULL::timestamptz AS valid_until, "
+        "NULL::bigint AS enrolment_id, false AS is_promotion",
+        {
+            "asked_contact": contact.pk,
+            "asked_template": template.pk,
+            "asked_class": template.message_class,
+            "asked_channel": template.channel,
+        },
     )
     row = _judge(asked, 0, now)
     return Explanation("", row["new_reason"], _outlook(row, None, now), _checklist(row, contact, template))

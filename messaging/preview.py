@@ -11,7 +11,8 @@ from contacts.models import Contact
 from messaging import liquid, markup
 from messaging.models import Brand, Message, Template
 from messaging.skeleton import Addressee, Skeleton
-from messaging.versions import NoBrand, content_of, language_for, skeleton
+from messaging.texts import Text
+from messaging.versions import NoBrand, compiled, content_of, language_for, skeleton
 from messaging.writing import Claimed
 
 
@@ -29,8 +30,8 @@ class NotRendered(Exception):
     """There is nothing to show; the message says why, in a sentence."""
 
 
-def _render(compiled: Skeleton, context: Mapping[str, Any], moment: str, language: str) -> Rendered:
-    links = compiled.letter.links
+def _render(letter: Skeleton | Text, context: Mapping[str, Any], moment: str, language: str) -> Rendered:
+    links = letter.letter.links
     to = Addressee(
         message=0,
         address="",
@@ -39,9 +40,9 @@ def _render(compiled: Skeleton, context: Mapping[str, Any], moment: str, languag
         links={"open": "data:,", "unsubscribe": "#unsubscribe", "preferences": "#preferences", "confirm": "#confirm"},
         tracked={f"l{number}": url for number, url in enumerate(links)},
     )
-    values = compiled.values(context, to, moment)
-    html, text = compiled.bodies(values, {})
-    return Rendered(compiled.subject(values), html, text, language)
+    values = letter.values(context, to, moment)
+    html, text = letter.bodies(values, {})
+    return Rendered(letter.subject(values), html, text, language)
 
 
 def rendered(message: Message) -> Rendered:
@@ -49,10 +50,10 @@ def rendered(message: Message) -> Rendered:
     if message.version is None or not message.language:
         raise NotRendered(_("This message has not been written yet."))
     try:
-        compiled = skeleton(message.version, message.language)
+        letter = skeleton(message.version, message.language)
         moment = message.sent_at or message.claimed_at or message.due_at
         context = {**message.context, "contact": liquid.present(liquid.plain(message.context.get("contact", {})))}
-        return _render(compiled, context, moment.isoformat(), message.language)
+        return _render(letter, context, moment.isoformat(), message.language)
     except (liquid.RenderError, markup.MarkupError, ValueError) as error:
         raise NotRendered(str(error)) from error
 
@@ -67,7 +68,7 @@ def sample(*, template: Template, contact: Contact | None, language: str, now: d
         content = content_of(template, brand)
         chosen = language_for(content, language or (contact.language if contact else ""))
         person = _values(contact) if contact else {"email": "eva@example.com", "id": 0}
-        return _render(Skeleton(content, chosen), {"contact": person}, now.isoformat(), chosen)
+        return _render(compiled(content, chosen), {"contact": person}, now.isoformat(), chosen)
     except (liquid.RenderError, markup.MarkupError, NoBrand, ValueError) as error:
         raise NotRendered(str(error)) from error
 
@@ -83,6 +84,7 @@ def _values(contact: Contact) -> dict[str, Any]:
         attempts=0,
         journey_key="",
         context={},
+        email=contact.email,
         first_name=contact.first_name,
         last_name=contact.last_name,
         salutation=contact.salutation,

@@ -48,53 +48,53 @@ class Addressee:
     tracked: Mapping[str, str]
 
 
+# Of one mail: our own addresses in it, and what fills each in.
+_Addresses = dict[tuple[str, ...], tuple[int, straight.Fill]]
+
+
 class _Part:
     """The HTML or the text of a mail: stretches that are encoded once, and slots between them."""
 
-    def __init__(self, template: BoundTemplate, pieces: list[straight.Piece]) -> None:
+    def __init__(self, template: BoundTemplate, pieces: list[straight.Piece], addresses: _Addresses) -> None:
+        """Adds to `addresses` those that it needs."""
         self._template = template
-        self._addresses: list[tuple[str, str, straight.Fill]] = []
         self._slots: list[straight.Fill] = []
         fixed: list[bytes] = []
         order: list[tuple[str, int]] = []
-        seen: dict[Any, tuple[str, int]] = {}
+        seen: dict[str, tuple[str, int]] = {}
         for piece in pieces:
             if piece.fill is None:
-                order.append(("fixed", len(fixed)))
+                place = ("fixed", len(fixed))
                 fixed.append(quoted_printable(piece.static or "") + _SOFT)
-                continue
-            same = seen.get(piece.sameness) if piece.sameness else None
-            if same is None:
-                if piece.path and len(piece.path) == 2 and piece.path[0] in straight.OURS:
-                    same = ("address", len(self._addresses))
-                    self._addresses.append((*piece.path, piece.fill))
-                else:
-                    same = ("slot", len(self._slots))
-                    self._slots.append(piece.fill)
-                seen[piece.sameness] = same
-            order.append(same)
+            elif piece.path and len(piece.path) == 2 and piece.path[0] in straight.OURS:
+                place = ("address", addresses.setdefault(piece.path, (len(addresses), piece.fill))[0])
+            elif piece.sameness in seen:
+                place = seen[piece.sameness]
+            else:
+                place = ("slot", len(self._slots))
+                self._slots.append(piece.fill)
+                if piece.sameness:
+                    seen[piece.sameness] = place
+            order.append(place)
         self._size = sum(len((piece.static or "").encode()) for piece in pieces)
         # Two empty ones, for of one item `itemgetter` makes no tuple.
         self._fixed = [*fixed, b"", b""]
-        start = {"fixed": 0, "address": len(self._fixed), "slot": len(self._fixed) + len(self._addresses)}
+        start = {"fixed": 0, "slot": len(self._fixed), "address": len(self._fixed) + len(self._slots)}
         self._in_order = itemgetter(*(start[kind] + number for kind, number in order), len(fixed), len(fixed) + 1)
         times = Counter(order)
         self._times = [times["slot", number] for number in range(len(self._slots))]
 
-    def write(self, values: Mapping[str, Any]) -> tuple[bytes, ...]:
+    def write(self, values: Mapping[str, Any], addresses: list[bytes]) -> tuple[bytes, ...]:
         """The encoded part, in pieces. Raises RenderError."""
         rendering = liquid.Rendering(self._template, values)
         chunks = self._fixed.copy()
-        for root, name, fill in self._addresses:
-            # Our own addresses are ASCII without "="; one that is longer than a line is encoded like any text.
-            address = values[root].get(name) or fill(values, rendering)
-            chunks.append((address.encode() if len(address) < 75 else quoted_printable(address)) + _SOFT)
         rendering.left -= self._size
         rendering.take("")
         for fill, times in zip(self._slots, self._times, strict=True):
             value = fill(values, rendering)
             rendering.take(value, times)
             chunks.append(quoted_printable(value) + _SOFT)
+        chunks += addresses
         return self._in_order(chunks)
 
 
@@ -114,8 +114,9 @@ class Skeleton:
         self._subject_pieces = straight.pieces(self._subject)
         self._html_pieces = straight.pieces(self._html)
         self._text_pieces = straight.pieces(self._text)
-        self._html_part = _Part(self._html, self._html_pieces)
-        self._text_part = _Part(self._text, self._text_pieces)
+        self._addresses: _Addresses = {}
+        self._html_part = _Part(self._html, self._html_pieces, self._addresses)
+        self._text_part = _Part(self._text, self._text_pieces, self._addresses)
         # With Liquid's own tags in the text, empty lines are left behind that only the whole text shows.
         self._is_simple = not letter.has_personal_links and "{%" not in letter.text
         # Those of a person's values that the text uses: enough to show the mail again, and no more than that is kept.
@@ -178,6 +179,15 @@ class Skeleton:
             text = _PERSONAL.sub(lambda match: personal.get(match[1].strip(), match[1].strip()), text)
         return html, plaintext.tidy(text)
 
+    def _encoded_addresses(self, values: Mapping[str, Any]) -> list[bytes]:
+        encoded = []
+        for (root, name), (_number, fill) in self._addresses.items():
+            # One that is not there (a link to confirm with, where nothing is to be confirmed) is the interpreter's to
+            # refuse. Ours are ASCII without "="; one that is longer than a line is encoded like any text.
+            address = values[root].get(name) or fill(values, liquid.Rendering(self._html, values))
+            encoded.append((address.encode() if len(address) < 75 else quoted_printable(address)) + _SOFT)
+        return encoded
+
     def _whole_text(self, values: Mapping[str, Any]) -> str:
         return plaintext.tidy("".join(straight.fill(self._text_pieces, self._text, values)))
 
@@ -197,6 +207,10 @@ class Skeleton:
             whole_html, whole_text = self.bodies(values, personal)
             text, html = [quoted_printable(whole_text)], [quoted_printable(whole_html)]
         else:
-            html = self._html_part.write(values)
-            text = self._text_part.write(values) if self._is_simple else [quoted_printable(self._whole_text(values))]
+            addresses = self._encoded_addresses(values)
+            html = self._html_part.write(values, addresses)
+            if self._is_simple:
+                text = self._text_part.write(values, addresses)
+            else:
+                text = [quoted_printable(self._whole_text(values))]
         return subject, b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from messaging.models import Brand, Template, TemplateVersion
 from messaging.skeleton import Skeleton
+from messaging.texts import Text
 
 
 class NoBrand(Exception):
@@ -22,7 +23,9 @@ def content_of(template: Template, brand: Brand | None) -> dict[str, Any]:
     """All that decides how a mail of this template looks. Raises NoBrand."""
     if brand is None:
         raise NoBrand(_("There is no brand yet: fill in its name, sender and postal address first."))
-    return {
+    # Of mails it is not said, so that versions frozen before there were other channels stay what they are.
+    channel = {} if template.channel == "email" else {"channel": template.channel}
+    return channel | {
         "language": template.language,
         "body_format": template.body_format,
         "message_class": template.message_class,
@@ -58,12 +61,17 @@ def language_for(content: Mapping[str, Any], wanted: str) -> str:
     return content["language"]
 
 
+def compiled(content: dict[str, Any], language: str) -> Skeleton | Text:
+    """The compiled form of one language, by its channel. Raises what `Skeleton` raises."""
+    return Text(content, language) if content.get("channel") else Skeleton(content, language)
+
+
 @lru_cache(maxsize=512)
-def _compiled(digest: str, language: str, base_url: str, content: str) -> Skeleton:
-    return Skeleton(json.loads(content), language)
+def _compiled(digest: str, language: str, base_url: str, content: str) -> Skeleton | Text:
+    return compiled(json.loads(content), language)
 
 
-def skeleton(version: TemplateVersion, language: str) -> Skeleton:
+def skeleton(version: TemplateVersion, language: str) -> Skeleton | Text:
     """The compiled form of one language of a version. Raises what `Skeleton` raises."""
     # BASE_URL stands in the compiled bytes.
     return _compiled(version.digest, language, settings.BASE_URL, json.dumps(version.content))

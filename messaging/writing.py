@@ -15,6 +15,7 @@ from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
 from messaging.models import Brand, Template, TemplateVersion
 from messaging.skeleton import Addressee, Skeleton
+from messaging.texts import Text
 from messaging.versions import NoBrand, freeze, language_for, skeleton
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class Claimed:
     attempts: int
     journey_key: str
     context: dict[str, Any]
+    email: str
     first_name: str
     last_name: str
     salutation: str
@@ -54,7 +56,7 @@ class Claimed:
         """What a text may print of a person, or as much of it as is used; what is empty is missing."""
         own = {
             "id": self.contact_id,
-            "email": self.address,
+            "email": self.email,
             "first_name": self.first_name,
             "last_name": self.last_name,
             "salutation": self.salutation,
@@ -95,9 +97,10 @@ class Desk:
         self.date = format_datetime(now.astimezone(UTC))
         self.moment = now.isoformat()
         self.host = links.host()
-        self.click = f"{settings.BASE_URL}/t/c/"
+        self.base = settings.BASE_URL
+        self.click = f"{self.base}/t/c/"
         self.versions: dict[int, TemplateVersion | Exception] = {}
-        self.skeletons: dict[tuple[int, str], tuple[Skeleton, dict[str, int]] | Exception] = {}
+        self.skeletons: dict[tuple[int, str], tuple[Skeleton | Text, dict[str, int]] | Exception] = {}
         brand = Brand.objects.first()
         for template in Template.objects.select_related("topic").filter(pk__in={one.template_id for one in messages}):
             try:
@@ -134,10 +137,10 @@ class Desk:
             log.exception("mail_not_written", message=message.id)
             detail = f"{type(error).__name__}: {error}"
             return Written(message, version.pk, language, context=kept, reason="render_error", detail=detail)
-        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw)
+        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw, to.message_id)
         return Written(message, version.pk, language, subject, kept, mail)
 
-    def _skeleton(self, version: TemplateVersion, language: str) -> tuple[Skeleton, dict[str, int]] | Exception:
+    def _skeleton(self, version: TemplateVersion, language: str) -> tuple[Skeleton | Text, dict[str, int]] | Exception:
         key = (version.pk, language)
         if key not in self.skeletons:
             try:
@@ -155,25 +158,27 @@ class Desk:
         return self.skeletons[key]
 
     def _addressee(self, message: Claimed, ids: Mapping[str, int]) -> Addressee:
-        signer, base = self.signer, settings.BASE_URL
-        person = signer.token(tokens.PERSON, message.id, message.contact_id)
-        signup = message.context.get("signup")
-        confirm = {"confirm": f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"} if signup else {}
+        signer, base, number = self.signer, self.base, message.id
+        (person,) = signer.tokens(tokens.PERSON, (number,), (message.contact_id,))
+        (opened,) = signer.tokens(tokens.OPEN, (), (number,))
+        own = {
+            "open": f"{base}/t/o/{opened}.gif",
+            "unsubscribe": f"{base}/u/{person}/",
+            "preferences": f"{base}/p/{person}/",
+        }
+        if message.context and (signup := message.context.get("signup")):
+            own["confirm"] = f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"
+        clicks = signer.tokens(tokens.CLICK, (number,), ids.values())
         return Addressee(
-            message=message.id,
+            message=number,
             address=message.address,
-            message_id=tokens.message_id(self.first, message.id, self.host),
+            message_id=tokens.message_id(self.first, number, self.host),
             date=self.date,
-            links={
-                "open": f"{base}/t/o/{signer.token(tokens.OPEN, message.id)}.gif",
-                "unsubscribe": f"{base}/u/{person}/",
-                "preferences": f"{base}/p/{person}/",
-                **confirm,
-            },
-            tracked={name: f"{self.click}{signer.token(tokens.CLICK, message.id, link)}" for name, link in ids.items()},
+            links=own,
+            tracked={name: self.click + token for name, token in zip(ids, clicks, strict=True)},
         )
 
-    def _personal(self, compiled: Skeleton, values: Mapping[str, Any], message: int) -> dict[str, str]:
+    def _personal(self, compiled: Skeleton | Text, values: Mapping[str, Any], message: int) -> dict[str, str]:
         urls = compiled.personal_links(values)
         if not urls:
             return {}

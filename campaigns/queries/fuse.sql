@@ -83,7 +83,7 @@ WITH lately AS (
     JOIN messaging_message m ON m.id = CASE WHEN t.properties->>'message' ~ '^[0-9]{1,18}$'
                                             THEN (t.properties->>'message')::bigint END
     JOIN campaigns_journey j ON j.key = m.journey_key
-    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = 'email.sent' AND j.id = ANY(%(journeys)s::bigint[])
+    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = ANY(%(sent)s::text[]) AND j.id = ANY(%(journeys)s::bigint[])
 )
 SELECT j.id, max(had.messages)
 FROM lately l

@@ -51,7 +51,7 @@ FROM (
     FROM contacts_touchpoint t
     JOIN messaging_message m ON m.id = CASE WHEN t.properties->>'message' ~ '^[0-9]{1,18}$'
                                             THEN (t.properties->>'message')::bigint END
-    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = 'email.sent' AND t.source = 'email'
+    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = ANY(%(sent)s::text[]) AND t.source = t.channel
       AND m.enrolment_id IS NOT NULL
     GROUP BY m.enrolment_id) first
 WHERE e.id = first.enrolment_id AND e.exposed_at IS NULL;

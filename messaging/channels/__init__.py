@@ -1,17 +1,60 @@
 """The ways out. A channel is one function: `send(messages) -> results`, one result for each message, in any order.
 
 `send` never raises for what one message or the other side does; it says so in the message's result. The shared contract
-test in `tests/messaging/test_channels.py` holds every channel to this.
+test in `tests/messaging/test_channels.py` holds every channel to this. `CHANNELS` says what each is otherwise.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
-from messaging.channels import maildir, smtp
+from messaging.channels import maildir, sms, smtp
 from messaging.channels.contract import Outgoing, Result, Send
 
-__all__ = ["Outgoing", "Result", "Send", "choose"]
+__all__ = ["CHANNELS", "Channel", "Outgoing", "Result", "Send", "choices", "choose", "kinds", "openers"]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One way to reach people. Messages and templates name it by its key."""
+
+    key: str
+    name: Any
+    # What of a contact it writes to: "email", "phone", or "" where it needs no address.
+    address: str
+    # The channel whose consents count for it, as people give and refuse them.
+    consent: str
+    # Makes its `send` as the settings say, or raises ImproperlyConfigured. None: messages are fetched, not sent.
+    opener: Callable[[], Send] | None
+
+
+CHANNELS: dict[str, Channel] = {
+    one.key: one
+    for one in (
+        Channel("email", _("E-mail"), "email", "email", lambda: choose(settings.EMAIL_URL)),
+        Channel("sms", _("SMS"), "phone", "sms", lambda: sms.choose(settings.SMS_URL)),
+    )
+}
+
+
+def choices() -> list[tuple[str, Any]]:
+    """The channels as choices of a form: key and name."""
+    return [(one.key, one.name) for one in CHANNELS.values()]
+
+
+def openers() -> dict[str, Callable[[], Send]]:
+    """What makes the `send` of each channel that workers deliver by, by the channel's key."""
+    return {one.key: one.opener for one in CHANNELS.values() if one.opener}
+
+
+def kinds(*verbs: str) -> list[str]:
+    """The kinds of touchpoints that tell of messages: `kinds("sent")` is email.sent, sms.sent, …"""
+    return [f"{key}.{verb}" for key in CHANNELS for verb in verbs]
 
 
 def _bad(reason: str) -> ImproperlyConfigured:

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One mail on its way: its envelope, and its bytes (RFC 5322, CRLF, 7 bit)."""
+    """One message on its way: its envelope and its bytes, of a mail RFC 5322 with CRLF in 7 bit, else UTF-8.
+
+    `key` is the same over all attempts: a mail's Message-ID, by which others know repeats of other messages, too.
+    """
 
     id: int
     sender: str
     recipient: str
     raw: bytes
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one mail.
+    """What became of one message.
 
     `sent`: the other side took it · `later`: not now, and surely not taken · `unreachable`: the other side is not
     there, whoever the mail is for · `failed`: never · `uncertain`: it may have been taken.

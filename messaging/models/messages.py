@@ -90,7 +90,10 @@ class Message(models.Model):
         verbose_name_plural = _("messages")
         indexes = [
             models.Index(fields=["due_at"], name="message_pending", condition=Q(state="pending")),
-            models.Index(fields=["due_at", "id"], name="message_ready", condition=Q(state="ready")),
+            # In the order in which workers claim.
+            models.Index(
+                fields=["channel", "-message_class", "due_at", "id"], name="message_next", condition=Q(state="ready")
+            ),
             models.Index(fields=["lease_until"], name="message_sending", condition=Q(state="sending")),
             models.Index(fields=["contact", "sent_at"], name="message_contact"),
             models.Index(fields=["enrolment_id"], name="message_enrolment", condition=Q(enrolment_id__isnull=False)),

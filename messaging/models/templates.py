@@ -1,12 +1,16 @@
 """What a message says, and what it is about."""
 
+from collections.abc import Sequence
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from messaging.linter import check
+from messaging import texts
+from messaging.channels import choices
+from messaging.linter import Problem, check
 
 
 class Topic(models.Model):
@@ -51,14 +55,21 @@ class Template(models.Model):
         ("operational", _("operational")),
         ("transactional", _("transactional")),
     ]
-    FORMATS = [("markdown", _("Markdown")), ("mjml", _("MJML")), ("html", _("HTML")), ("blocks", _("blocks"))]
+    FORMATS = [
+        ("markdown", _("Markdown")),
+        ("mjml", _("MJML")),
+        ("html", _("HTML")),
+        ("blocks", _("blocks")),
+        ("text", _("plain text")),
+    ]
     key = models.SlugField(_("key"), max_length=64, unique=True)
     name = models.TextField(_("name"), blank=True, default="")
     topic = models.ForeignKey(Topic, models.PROTECT, null=True, blank=True, verbose_name=_("topic"))
     message_class = models.TextField(_("class"), choices=CLASSES, default="marketing")
-    channel = models.TextField(_("channel"), default="email", editable=False)
+    channel = models.TextField(_("channel"), choices=choices, default="email")
     language = models.TextField(_("language"), default="en", help_text=_("of the text below; others stand beside it"))
-    subject = models.TextField(_("subject"))
+    # Mails alone must have one.
+    subject = models.TextField(_("subject"), blank=True, default="", db_default="")
     preheader = models.TextField(_("preheader"), blank=True, default="")
     body_format = models.TextField(_("written in"), choices=FORMATS, default="markdown")
     body = models.TextField(_("body"))
@@ -95,14 +106,11 @@ class Template(models.Model):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
-        problems = check(
-            variants=self.variants,
-            body_format=self.body_format,
-            message_class=self.message_class,
-            own_language=self.language,
-        )
+        self._check_channel()
         found: dict[str, list[str]] = {}
-        for one in problems:
+        for one in self.problems():
+            if one.level != "error":
+                continue
             field = one.field.split(".")[0]
             detail = (
                 one.sentence if field == one.field else f"{one.field.removeprefix('translations.')}: {one.sentence}"
@@ -110,6 +118,35 @@ class Template(models.Model):
             found.setdefault(field, []).append(detail)
         if found:
             raise ValidationError(found)
+
+    def problems(self, banned_words: Sequence[str] = ()) -> list[Problem]:
+        """All that is wrong with the text, by the rules of its channel."""
+        if self.channel == "email":
+            return check(
+                variants=self.variants,
+                body_format=self.body_format,
+                message_class=self.message_class,
+                banned_words=banned_words,
+                own_language=self.language,
+            )
+        return texts.check(
+            variants=self.variants,
+            channel=self.channel,
+            message_class=self.message_class,
+            own_language=self.language,
+        )
+
+    def _check_channel(self) -> None:
+        """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
+        if self.channel != "email":
+            self.body_format = "text"
+        elif self.body_format == "text":
+            raise ValidationError({"body_format": _("A mail is written in Markdown, MJML, HTML or blocks.")})
+        former = Template.objects.filter(pk=self.pk).values_list("channel", flat=True).first() if self.pk else None
+        if former and former != self.channel and self.messages.exists():
+            raise ValidationError(
+                {"channel": _("Messages of this template were made already; write another one for this channel.")}
+            )
 
 
 class TemplateVersion(models.Model):

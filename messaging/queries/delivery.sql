@@ -1,19 +1,20 @@
 -- claim_messages --
--- Takes ready messages for one worker; asks consent, suppression, erasure and the journey once more, at the door.
+-- Takes ready messages of one channel for one worker, transactional ones first (the classes' names are in that order);
+-- asks consent, suppression, erasure and the journey once more, at the door.
 -- Whoever refused meanwhile, or left the journey, gets nothing, which the inbox is told.
 WITH due AS (
     SELECT id, contact_id, template_id, message_class, channel, enrolment_id FROM messaging_message
-    WHERE state = 'ready' AND due_at <= %(now)s AND NOT is_held
-    ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
+    ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), asked AS (
-    SELECT m.id, c.email, {refusal} AS refusal
+    SELECT m.id, {address} AS address, {refusal} AS refusal
     FROM due m
     JOIN contacts_contact c ON c.id = m.contact_id
     JOIN messaging_template t ON t.id = m.template_id
     LEFT JOIN messaging_topic topic ON topic.id = t.topic_id
-    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = m.channel AND veto.topic = ''
-    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = m.channel AND said.topic = topic.key
-    LEFT JOIN messaging_suppression s ON s.address = lower(btrim(c.email))
+    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = {consent} AND veto.topic = ''
+    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = {consent} AND said.topic = topic.key
+    LEFT JOIN messaging_suppression s ON s.address = {address}
 ), claimed AS (
     UPDATE messaging_message m
     SET state = CASE WHEN asked.refusal IS NULL THEN 'sending' ELSE 'cancelled' END,
@@ -24,13 +25,13 @@ WITH due AS (
         lease_until = CASE WHEN asked.refusal IS NULL THEN %(lease_until)s END,
         begun_at = NULL,
         attempts = m.attempts + CASE WHEN asked.refusal IS NULL THEN 1 ELSE 0 END,
-        address = CASE WHEN asked.refusal IS NULL THEN lower(btrim(asked.email)) ELSE m.address END
+        address = CASE WHEN asked.refusal IS NULL THEN coalesce(asked.address, '') ELSE m.address END
     FROM asked
     WHERE m.id = asked.id
     RETURNING m.id, m.state, m.reason, m.contact_id, m.template_id, m.journey_key, m.channel
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-    SELECT 'email', '', 'email.skipped', m.channel, %(now)s, %(now)s, m.contact_id,
+    SELECT m.channel, '', m.channel || '.skipped', m.channel, %(now)s, %(now)s, m.contact_id,
         jsonb_build_object('message', m.id, 'template', t.key, 'journey', m.journey_key, 'reason', m.reason)
     FROM claimed m JOIN messaging_template t ON t.id = m.template_id
     WHERE m.state = 'cancelled' AND m.reason NOT IN ('erased', 'merged')
@@ -40,7 +41,7 @@ SELECT id, state FROM claimed;
 -- read_claimed --
 -- What a worker needs to write the mails that it claimed.
 SELECT m.id, m.contact_id, m.template_id, m.version_id, m.message_class, m.address, m.attempts, m.journey_key, m.context,
-    c.first_name, c.last_name, c.salutation, c.language, c.country, c.job_title, c.attributes, company.name AS company
+    CASE m.channel WHEN 'email' THEN m.address ELSE lower(btrim(c.email)) END AS email, c.first_name, c.last_name, c.salutation, c.language, c.country, c.job_title, c.attributes, company.name AS company
 FROM messaging_message m
 JOIN contacts_contact c ON c.id = m.contact_id
 LEFT JOIN contacts_company company ON company.id = c.company_id
@@ -73,12 +74,12 @@ WITH told AS (
         claimed_by = '', lease_until = NULL
     FROM told t
     WHERE m.id = t.id AND m.state = 'sending' AND m.claimed_by = %(worker)s
-    RETURNING m.id, m.state, m.reason, m.contact_id, m.template_id, m.journey_key, t.subject
+    RETURNING m.id, m.state, m.reason, m.contact_id, m.template_id, m.journey_key, m.channel, t.subject
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-    SELECT 'email', CASE marked.state WHEN 'sent' THEN 'sent:' || marked.id ELSE '' END,
-        CASE marked.state WHEN 'sent' THEN 'email.sent' ELSE 'email.failed' END, 'email', %(now)s, %(now)s,
-        marked.contact_id,
+    SELECT marked.channel, CASE marked.state WHEN 'sent' THEN 'sent:' || marked.id ELSE '' END,
+        marked.channel || CASE marked.state WHEN 'sent' THEN '.sent' ELSE '.failed' END, marked.channel,
+        %(now)s, %(now)s, marked.contact_id,
         jsonb_build_object('message', marked.id, 'template', t.key, 'journey', marked.journey_key)
         || CASE marked.state WHEN 'sent' THEN jsonb_build_object('subject', marked.subject)
                 ELSE jsonb_build_object('reason', coalesce(nullif(marked.reason, ''), marked.state)) END
@@ -90,7 +91,7 @@ SELECT id FROM marked;
 -- suppress_bounced --
 -- Nobody writes again to addresses that do not exist.
 INSERT INTO messaging_suppression (address, channel, reason, detail, suppressed_at)
-SELECT lower(btrim(address)), 'email', 'bounced', left(response, 500), %(now)s FROM messaging_message
+SELECT lower(btrim(address)), channel, 'bounced', left(response, 500), %(now)s FROM messaging_message
 WHERE id = ANY(%(ids)s) AND address <> ''
 ON CONFLICT (address) DO NOTHING;
 
@@ -109,7 +110,7 @@ WITH swept AS (
     RETURNING id, state, contact_id, template_id, journey_key, channel
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-    SELECT 'email', '', 'email.failed', m.channel, %(now)s, %(now)s, m.contact_id,
+    SELECT m.channel, '', m.channel || '.failed', m.channel, %(now)s, %(now)s, m.contact_id,
         jsonb_build_object('message', m.id, 'template', t.key, 'journey', m.journey_key, 'reason', 'uncertain')
     FROM swept m JOIN messaging_template t ON t.id = m.template_id
     WHERE m.state = 'uncertain'

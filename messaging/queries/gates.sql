@@ -19,9 +19,9 @@ WITH asked AS (
     JOIN contacts_contact c ON c.id = m.contact_id
     JOIN messaging_template t ON t.id = m.template_id
     LEFT JOIN messaging_topic topic ON topic.id = t.topic_id
-    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = m.channel AND veto.topic = ''
-    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = m.channel AND said.topic = topic.key
-    LEFT JOIN messaging_suppression s ON s.address = lower(btrim(c.email))
+    LEFT JOIN contacts_consent veto ON veto.contact_id = c.id AND veto.channel = {consent} AND veto.topic = ''
+    LEFT JOIN contacts_consent said ON said.contact_id = c.id AND said.channel = {consent} AND said.topic = topic.key
+    LEFT JOIN messaging_suppression s ON s.address = {address}
     LEFT JOIN messaging_holdout held ON held.contact_id = c.id AND held.scope = 'global'
 ), single AS (
     SELECT asked.*, CASE
@@ -150,7 +150,7 @@ WITH judged AS (
 ), told AS (
     -- The tick alone writes touchpoints, and this is a step of it.
     INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
-    SELECT j.contact_id, 'email.skipped', j.channel, %(now)s, %(now)s, 'email', jsonb_build_object(
+    SELECT j.contact_id, j.channel || '.skipped', j.channel, %(now)s, %(now)s, j.channel, jsonb_build_object(
            'message', j.id, 'template', t.key, 'journey', j.journey_key, 'reason', j.reason)
     FROM judged j JOIN messaging_template t ON t.id = j.template_id
     WHERE j.state = 'skipped'

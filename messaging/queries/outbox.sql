@@ -6,7 +6,7 @@ WITH withdrawn AS (
     RETURNING id, contact_id, template_id, journey_key, channel, reason
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-    SELECT 'email', '', 'email.skipped', m.channel, %(now)s, %(now)s, m.contact_id,
+    SELECT m.channel, '', m.channel || '.skipped', m.channel, %(now)s, %(now)s, m.contact_id,
         jsonb_build_object('message', m.id, 'template', t.key, 'journey', m.journey_key, 'reason', m.reason)
     FROM withdrawn m JOIN messaging_template t ON t.id = m.template_id
     WHERE m.reason <> 'erased'

@@ -1,0 +1,192 @@
+"""Messages that are no mails: plain text with Liquid, compiled once like a `Skeleton` and filled in for each person."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parseaddr
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from messaging import liquid, straight
+from messaging.linter import Problem, check_text
+
+if TYPE_CHECKING:
+    from messaging.skeleton import Addressee
+
+MOST_PARTS = 6
+# GSM 03.38: the letters of an SMS, and those that take the room of two. Any other makes the whole text UCS-2.
+_GSM = set(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_TWICE = set("^{}\\[~]|€\f")
+# Liquid, or an address, which may hold Liquid.
+_URL = re.compile(r"(?:\{\{.*?\}\}|\{%.*?%\})|(https?://(?:[^\s<>\"{]|\{(?![{%])|\{\{.*?\}\}|\{%.*?%\})+)", re.DOTALL)
+# What a value is taken for that only the sending shows, and how long our tokens are.
+_UNKNOWN, _TOKEN = "x" * 12, "x" * 40
+
+
+@dataclass(frozen=True)
+class Count:
+    """How long a text is as SMS: in characters of its alphabet, and in parts, each of which is paid for."""
+
+    alphabet: str
+    characters: int
+    parts: int
+
+
+def count(text: str) -> Count:
+    """The length of a text as SMS. Of several parts each has room for a little less, for they must find together."""
+    if set(text) <= _GSM | _GSM_TWICE:
+        alphabet, single, several = "GSM-7", 160, 153
+        sizes = [2 if character in _GSM_TWICE else 1 for character in text]
+    else:
+        alphabet, single, several = "UCS-2", 70, 67
+        sizes = [2 if ord(character) > 0xFFFF else 1 for character in text]
+    length = sum(sizes)
+    if length <= single:
+        return Count(alphabet, length, 1)
+    parts, room = 1, several
+    for size in sizes:
+        # What takes the room of two is never cut in the middle.
+        if size > room:
+            parts, room = parts + 1, several
+        room -= size
+    return Count(alphabet, length, parts)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One language of a text as Liquid source; `links` are tracked: `{{ tracked.l0 }}` stands for the first of them."""
+
+    language: str
+    text: str
+    links: tuple[str, ...]
+    has_personal_links: bool = False
+
+
+def _track(source: str) -> tuple[str, tuple[str, ...]]:
+    """The text with our own address in the place of each that is the same for everybody, and those addresses."""
+    links: list[str] = []
+
+    def replace(match: re.Match) -> str:
+        if not match[1] or "{{" in match[1] or "{%" in match[1]:
+            return match[0]
+        url = match[1].rstrip(".,;:!?)'")
+        if url not in links:
+            links.append(url)
+        return f"{{{{ tracked.l{links.index(url)} }}}}{match[1][len(url) :]}"
+
+    return _URL.sub(replace, source), tuple(links)
+
+
+class Text:
+    """One language of a frozen template that is no mail, ready to be filled in: what a `Skeleton` is to mails."""
+
+    envelope_sender = ""
+
+    def __init__(self, content: dict[str, Any], language: str) -> None:
+        """Raises `liquid.RenderError` where the template can not be read."""
+        variant = content["variants"][language]
+        self.brand, self.channel = content["brand"], content["channel"]
+        source, links = _track(variant["body"].strip())
+        if self.channel == "sms" and content["message_class"] != "transactional" and "links.unsubscribe" not in source:
+            with override(language):
+                source += "\n" + _("Unsubscribe") + " {{ links.unsubscribe }}"
+        self.letter = Letter(language, source, links)
+        self._subject = liquid.parse(variant["subject"], is_html=False)
+        self._text = liquid.parse(source, is_html=False)
+        self._subject_pieces, self._text_pieces = straight.pieces(self._subject), straight.pieces(self._text)
+        paths = liquid.used(self._subject) | liquid.used(self._text)
+        named = {path[1] for path in paths if path[0] == "contact" and len(path) > 1}
+        self.uses = None if ("contact",) in paths else frozenset(named)
+        name, address = parseaddr(self.brand["sender"])
+        self._shared = {
+            "brand": {key: self.brand[key] for key in ("name", "postal_address", "website") if self.brand.get(key)},
+            "sender": liquid.present({"name": name, "email": address}),
+        }
+
+    def values(self, context: Mapping[str, Any], to: "Addressee", now: str) -> dict[str, Any]:
+        return {**context, **self._shared, "links": to.links, "tracked": to.tracked, "moment": now}
+
+    def subject(self, values: Mapping[str, Any]) -> str:
+        return " ".join("".join(straight.fill(self._subject_pieces, self._subject, values)).split())
+
+    def personal_links(self, values: Mapping[str, Any]) -> list[str]:
+        """None: what is particular to a person stands in a text as it is."""
+        return []
+
+    def text(self, values: Mapping[str, Any]) -> str:
+        text = "".join(straight.fill(self._text_pieces, self._text, values)).replace("\r\n", "\n")
+        return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
+
+    def bodies(self, values: Mapping[str, Any], personal: Mapping[str, str]) -> tuple[str, str]:
+        """The text as a page to look at, and as it is."""
+        text = self.text(values)
+        lines = "<br>".join(escape(text).split("\n"))
+        return f'<!DOCTYPE html><html lang="{escape(self.letter.language)}"><body>{lines}</body></html>', text
+
+    def mail(self, values: Mapping[str, Any], to: "Addressee", personal: Mapping[str, str]) -> tuple[str, bytes]:
+        """The subject and the bytes that leave. Raises `liquid.RenderError`, also for an SMS that is too long."""
+        text = self.text(values)
+        if self.channel == "sms" and (length := count(text)).parts > MOST_PARTS:
+            raise liquid.RenderError(_too_long(length))
+        return self.subject(values), text.encode("utf-8", "replace")
+
+    def shortest(self) -> str:
+        """The text as it would be for somebody of whom little is known, to count it."""
+        base = settings.BASE_URL
+        values = {
+            **self._shared,
+            "contact": {},
+            "links": dict.fromkeys(("unsubscribe", "preferences"), f"{base}/u/{_TOKEN}/"),
+            "tracked": {f"l{number}": f"{base}/t/c/{_TOKEN}" for number in range(len(self.letter.links))},
+        }
+        out = []
+        for piece in self._text_pieces:
+            try:
+                out.append(piece.fill(values, liquid.Rendering(self._text, values)) if piece.fill else piece.static)
+            except liquid.RenderError:
+                out.append(_UNKNOWN)
+        return "".join(one or "" for one in out).strip()
+
+
+def _too_long(length: Count) -> str:
+    told = {"parts": length.parts, "most": MOST_PARTS, "alphabet": length.alphabet, "characters": length.characters}
+    return _(
+        "The SMS has %(characters)d characters (%(alphabet)s) and %(parts)d parts; more than %(most)d are not sent."
+    ) % (told)
+
+
+def check(
+    *, variants: Mapping[str, Mapping[str, Any]], channel: str, message_class: str, own_language: str
+) -> list[Problem]:
+    """All that is wrong with a template that is no mail, in each of its languages; fields as those of the linter."""
+    found: list[Problem] = []
+    for language, variant in variants.items():
+        prefix = "" if language == own_language else f"translations.{language}."
+        texts = {name: str(variant.get(name) or "") for name in ("subject", "body")}
+        problems = [one for name, text in texts.items() for one in check_text(text, f"{prefix}{name}", is_html=False)]
+        if not texts["body"].strip():
+            problems.append(Problem("error", f"{prefix}body", _("There is no text.")))
+        if not problems and channel == "sms":
+            length = counted(texts["body"], language=language, message_class=message_class)
+            if length.parts > MOST_PARTS:
+                problems.append(Problem("error", f"{prefix}body", _too_long(length)))
+        found += problems
+    return found
+
+
+def counted(body: str, *, language: str, message_class: str) -> Count:
+    """How long an SMS with this text would be, with our links and the way out. Raises `liquid.RenderError`."""
+    content = {
+        "channel": "sms",
+        "message_class": message_class,
+        "brand": {"name": "", "sender": ""},
+        "variants": {language: {"subject": "", "body": body}},
+    }
+    return count(Text(content, language).shortest())
