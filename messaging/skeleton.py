@@ -5,6 +5,7 @@ stands between soft line breaks of quoted-printable, so its length moves nothing
 """
 
 import binascii
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -138,8 +139,17 @@ class Skeleton:
             first.append(f"Reply-To: {mailbox(reply_to)[0]}")
         if content.get("topic"):
             first.append(f"List-Id: <{content['topic']}.{host()}>")
-        self._first = "\r\n".join(first)
         self._may_unsubscribe = content["message_class"] != "transactional"
+        if self._may_unsubscribe:
+            # By this Gmail tells its senders which of their mails people call spam; the last word is who we are.
+            sender = hashlib.sha256(self.envelope_sender.rpartition("@")[2].encode()).hexdigest()[:12]
+            first.append(
+                f"Feedback-ID: {content.get('topic', '')}:{self.letter.language}:{content['message_class']}:{sender}"
+            )
+        else:
+            # What is written because of something that happened is answered by no machine (RFC 3834).
+            first.append("Auto-Submitted: auto-generated")
+        self._first = "\r\n".join(first)
         part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
         self._opening = (
             "MIME-Version: 1.0\r\n"
