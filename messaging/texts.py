@@ -66,6 +66,8 @@ class Letter:
     text: str
     links: tuple[str, ...]
     has_personal_links: bool = False
+    # Campaign parameters would cost an SMS its room.
+    tags: Mapping[str, Any] | None = None
 
 
 def _track(source: str) -> tuple[str, tuple[str, ...]]:

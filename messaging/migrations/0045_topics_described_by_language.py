@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("messaging", "0010_brand_kit_and_findings")]
+    dependencies = [("messaging", "0015_blocks_utm_and_trials")]
 
     operations = [
         migrations.AddField(

@@ -1,12 +1,14 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
-from messaging.models.findings import LinkCheck, LintFinding
+from messaging.models.findings import LinkCheck, LintFinding, Reading
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
+from messaging.models.reusable import ReusableBlock, UtmRules
 from messaging.models.signups import Signup, SignupForm
 from messaging.models.templates import Template, TemplateVersion, Topic
 from messaging.models.tracking import Hit, Link, SigningKey
+from messaging.models.trials import TrialMail
 
 __all__ = [
     "Brand",
@@ -17,6 +19,8 @@ __all__ = [
     "LintFinding",
     "Message",
     "Protection",
+    "Reading",
+    "ReusableBlock",
     "SendingPolicy",
     "SigningKey",
     "Signup",
@@ -25,4 +29,6 @@ __all__ = [
     "Template",
     "TemplateVersion",
     "Topic",
+    "TrialMail",
+    "UtmRules",
 ]
