@@ -20,7 +20,7 @@ DEBUG = env.flag("DEBUG")
 DATA_DIR = (ROOT / env.text("DATA_DIR", ".data")).resolve()
 PORT = env.number("PORT", 8000)
 BIND = env.text("BIND", "127.0.0.1")
-BASE_URL = env.text("BASE_URL", f"http://localhost:{PORT}").rstrip("/")
+BASE_URL = env.site(env.text("BASE_URL", f"http://localhost:{PORT}"))
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 

@@ -99,11 +99,13 @@ def _read_topics() -> dict[str, dict[str, Any]]:
                 "name": topic.name,
                 "names": topic.names,
                 "description": topic.description,
+                "descriptions": topic.descriptions,
                 "opt": "in" if topic.is_opt_in else "out",
                 "double_opt_in": topic.is_double_opt_in,
             },
             names={},
             description="",
+            descriptions={},
             double_opt_in=False,
         )
         for topic in Topic.objects.order_by("key")
@@ -112,17 +114,24 @@ def _read_topics() -> dict[str, dict[str, Any]]:
 
 def _write_topic(data: dict[str, Any]) -> None:
     # YAML 1.1 readers of other tools turn `opt: in` into text as we do; only the two words are allowed.
-    check_keys(data, required=["key", "name", "opt"], optional=["names", "description", "double_opt_in"])
+    check_keys(
+        data, required=["key", "name", "opt"], optional=["names", "description", "descriptions", "double_opt_in"]
+    )
     is_opt_in = one_of(data, "opt", ["in", "out"]) == "in"
     is_double = flag(data, "double_opt_in")
     if is_double and not is_opt_in:
         raise DefinitionError("double_opt_in", "is for topics with `opt: in`.")
+    for name in ("names", "descriptions"):
+        told = data.get(name, {})
+        if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+            raise DefinitionError(name, "must be texts by language, such as {cs: …}.")
     Topic.objects.update_or_create(
         key=data["key"],
         defaults={
             "name": text(data, "name"),
             "names": data.get("names", {}),
             "description": text(data, "description"),
+            "descriptions": data.get("descriptions", {}),
             "is_opt_in": is_opt_in,
             "is_double_opt_in": is_double,
         },

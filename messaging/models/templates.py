@@ -22,6 +22,7 @@ class Topic(models.Model):
     name = models.TextField(_("name"))
     names = models.JSONField(_("name by language"), default=dict, blank=True)
     description = models.TextField(_("description"), blank=True, default="")
+    descriptions = models.JSONField(_("description by language"), default=dict, db_default={}, blank=True)
     is_opt_in = models.BooleanField(
         _("only with consent"), default=True, help_text=_("off: everybody until they refuse (opt-out)")
     )
@@ -42,7 +43,18 @@ class Topic(models.Model):
     def __str__(self):
         return self.name
 
+    def name_in(self, language: str) -> str:
+        """What it is called in a language, else what it is called."""
+        return str((self.names or {}).get(language) or self.name)
+
+    def description_in(self, language: str) -> str:
+        return str((self.descriptions or {}).get(language) or self.description)
+
     def clean(self):
+        for field in ("names", "descriptions"):
+            told = getattr(self, field)
+            if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+                raise ValidationError({field: _("Write it as {“cs”: …, “pl”: …}.")})
         if self.is_double_opt_in and not self.is_opt_in:
             raise ValidationError(
                 {"is_double_opt_in": _("Only what needs consent can be confirmed: tick “only with consent” too.")}
