@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from contacts.wire import dumps
 from messaging import liquid
 from messaging.linter import Problem, check_text
 
@@ -103,6 +104,8 @@ class Text:
         self._subject_pieces, self._text_pieces = liquid.pieces(self._subject), liquid.pieces(self._text)
         paths = liquid.used(self._subject) | liquid.used(self._text)
         named = {path[1] for path in paths if path[0] == "contact" and len(path) > 1}
+        if self.channel == "webhook":
+            named |= {"id", "email"}
         self.uses = None if ("contact",) in paths else frozenset(named)
         name, address = parseaddr(self.brand["sender"])
         self._shared = {
@@ -135,7 +138,21 @@ class Text:
         text = self.text(values)
         if self.channel == "sms" and (length := count(text)).parts > MOST_PARTS:
             raise liquid.RenderError(_too_long(length))
-        return self.subject(values), text.encode("utf-8", "replace")
+        subject = self.subject(values)
+        if self.channel == "webhook":
+            told = {
+                "type": "message.posted",
+                "timestamp": values["moment"],
+                "data": {
+                    "message": to.message,
+                    "contact": {name: values["contact"].get(name) for name in ("id", "email")},
+                    "language": self.letter.language,
+                    "subject": subject,
+                    "text": text,
+                },
+            }
+            return subject, dumps(told)
+        return subject, text.encode("utf-8", "replace")
 
     def shortest(self) -> str:
         """The text as it would be for somebody of whom little is known, to count it."""
