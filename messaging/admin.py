@@ -17,6 +17,7 @@ from contacts.models import Contact
 from messaging import tokens
 from messaging.gates import why
 from messaging.links import host
+from messaging.linting import problems_of
 from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
@@ -149,9 +150,9 @@ class TemplateAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
         obj.updated_at = timezone.now()
         super().save_model(request, obj, form, change)
-        brand = Brand.objects.first()
-        for problem in obj.problems(brand.banned_words if brand else ()):
-            messages.warning(request, f"{problem.field}: {problem.sentence}")
+        for problem in problems_of(obj):
+            say = messages.error if problem.severity == "error" else messages.warning
+            say(request, f"{problem.field}: {problem.sentence}")
 
     def _asked(self, request: HttpRequest, pk: int) -> tuple[Template, Contact | None, str]:
         """The template, the contact it is shown as, and the language asked for."""

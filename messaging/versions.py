@@ -33,8 +33,19 @@ def content_of(template: Template, brand: Brand | None) -> dict[str, Any]:
         "variants": template.variants,
         "brand": {
             name: getattr(brand, name)
-            for name in ("name", "sender", "reply_to", "postal_address", "website", "logo_url", "colours", "legal")
-        },
+            for name in (
+                "name",
+                "sender",
+                "reply_to",
+                "postal_address",
+                "website",
+                "logo_url",
+                "colours",
+                "fonts",
+                "button_radius",
+                "legal",
+            )
+        },  # fmt: skip
     }
 
 

@@ -1,6 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
+from messaging.models.findings import LinkCheck, LintFinding
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
@@ -12,6 +13,8 @@ __all__ = [
     "Hit",
     "Holdout",
     "Link",
+    "LinkCheck",
+    "LintFinding",
     "Message",
     "Protection",
     "SendingPolicy",

@@ -1,16 +1,13 @@
 """What a message says, and what it is about."""
 
-from collections.abc import Sequence
-
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from messaging import texts
 from messaging.channels import choices
-from messaging.linter import Problem, check
+from messaging.linter import PLACEHOLDER_BRAND, check
 
 
 class Topic(models.Model):
@@ -107,9 +104,17 @@ class Template(models.Model):
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         self._check_channel()
+        content = {
+            "language": self.language,
+            "channel": self.channel,
+            "body_format": self.body_format,
+            "message_class": self.message_class,
+            "variants": self.variants,
+            "brand": PLACEHOLDER_BRAND,
+        }
         found: dict[str, list[str]] = {}
-        for one in self.problems():
-            if one.level != "error":
+        for one in check(content):
+            if not one.is_unsendable:
                 continue
             field = one.field.split(".")[0]
             detail = (
@@ -118,23 +123,6 @@ class Template(models.Model):
             found.setdefault(field, []).append(detail)
         if found:
             raise ValidationError(found)
-
-    def problems(self, banned_words: Sequence[str] = ()) -> list[Problem]:
-        """All that is wrong with the text, by the rules of its channel."""
-        if self.channel == "email":
-            return check(
-                variants=self.variants,
-                body_format=self.body_format,
-                message_class=self.message_class,
-                banned_words=banned_words,
-                own_language=self.language,
-            )
-        return texts.check(
-            variants=self.variants,
-            channel=self.channel,
-            message_class=self.message_class,
-            own_language=self.language,
-        )
 
     def _check_channel(self) -> None:
         """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
