@@ -131,6 +131,13 @@ def _judge(asked: Fragment, message: int, now: datetime) -> dict[str, Any]:
     return dict(zip(names, rows[0], strict=True))
 
 
+def outlook(message: int, now: datetime) -> tuple[str, str]:
+    """What all gates would make of one message as of now: ready, pending or skipped, and the reason."""
+    asked = Fragment(f"SELECT {_COLUMNS} FROM messaging_message WHERE id = %(asked_id)s", {"asked_id": message})  # noqa: S608
+    row = _judge(asked, message, now)
+    return row["new_state"], row["new_reason"]
+
+
 def _checklist(row: dict[str, Any], contact: Contact, template: Template) -> list[Check]:
     """The gates in their order; behind the first that fails, none is reached."""
     policy = SendingPolicy.objects.first() or SendingPolicy()

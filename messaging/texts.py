@@ -26,6 +26,7 @@ _GSM = set(
 _GSM_TWICE = set("^{}\\[~]|€\f")
 # Liquid, or an address, which may hold Liquid.
 _URL = re.compile(r"(?:\{\{.*?\}\}|\{%.*?%\})|(https?://(?:[^\s<>\"{]|\{(?![{%])|\{\{.*?\}\}|\{%.*?%\})+)", re.DOTALL)
+_LINK = re.compile(r"\[([^\]\[]{1,200})\]\((https?://[^\s()]+)\)")
 # What a value is taken for that only the sending shows, and how long our tokens are.
 _UNKNOWN, _TOKEN = "x" * 12, "x" * 40
 
@@ -151,6 +152,10 @@ class Text:
                 },
             }
             return subject, dumps(told)
+        if self.channel == "onsite":
+            with override(self.letter.language):
+                told = {"language": self.letter.language, "title": subject, "text": lines(text), "close": _("Close")}
+            return subject, dumps(told)
         return subject, text.encode("utf-8", "replace")
 
     def shortest(self) -> str:
@@ -169,6 +174,24 @@ class Text:
             except liquid.RenderError:
                 out.append(_UNKNOWN)
         return "".join(one or "" for one in out).strip()
+
+
+def lines(text: str) -> list[list[dict[str, str]]]:
+    """A text for our website: its lines as stretches of text, and of links, written `[words](address)`.
+
+    Only an address of ours, which stands for one that the template holds, becomes a link: no value can make one.
+    """
+    found = []
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        stretches, end = [], 0
+        for match in _LINK.finditer(line):
+            if not match[2].startswith(f"{settings.BASE_URL}/t/c/"):
+                continue
+            stretches += [{"text": line[end : match.start()]}, {"text": match[1], "url": match[2]}]
+            end = match.end()
+        stretches.append({"text": line[end:]})
+        found.append([one for one in stretches if one["text"]])
+    return found
 
 
 def too_long(length: Count) -> str:

@@ -31,6 +31,8 @@ class Channel:
     consent: str
     # Makes its `send` as the settings say, or raises ImproperlyConfigured. None: messages are fetched, not sent.
     opener: Callable[[], Send] | None
+    # How the news that a message left is called.
+    sent: str = "sent"
 
 
 CHANNELS: dict[str, Channel] = {
@@ -40,7 +42,7 @@ CHANNELS: dict[str, Channel] = {
         Channel("sms", _("SMS"), "phone", "sms", lambda: sms.choose(settings.SMS_URL)),
         # Nobody is asked about these by name: what somebody refuses by mail comes by no other door.
         Channel("webhook", _("Webhook"), "", "email", webhook.channel),
-        Channel("onsite", _("On our website"), "", "email", None),
+        Channel("onsite", _("On our website"), "", "email", None, sent="shown"),
     )
 }
 
@@ -56,8 +58,8 @@ def openers() -> dict[str, Callable[[], Send]]:
 
 
 def kinds(*verbs: str) -> list[str]:
-    """The kinds of touchpoints that tell of messages: `kinds("sent")` is email.sent, sms.sent, …"""
-    return [f"{key}.{verb}" for key in CHANNELS for verb in verbs]
+    """The kinds of touchpoints that tell of messages: `kinds("sent")` is email.sent, sms.sent, …, onsite.shown."""
+    return [f"{one.key}.{one.sent if verb == 'sent' else verb}" for one in CHANNELS.values() for verb in verbs]
 
 
 def _bad(reason: str) -> ImproperlyConfigured:

@@ -45,7 +45,8 @@ WITH asked AS (
              END AS pause_end,
         failed IS NULL AND message_class = 'marketing'
             AND protected_until > coalesce(paused_until, %(now)s) AS is_protected,
-        CASE WHEN failed IS NULL AND message_class <> 'transactional'
+        -- Who is on our website is awake.
+        CASE WHEN failed IS NULL AND message_class <> 'transactional' AND channel <> 'onsite'
         AND CASE WHEN p.quiet_from > p.quiet_until
                  THEN local_now::time >= p.quiet_from OR local_now::time < p.quiet_until
                  ELSE local_now::time >= p.quiet_from AND local_now::time < p.quiet_until END
@@ -76,6 +77,8 @@ WITH asked AS (
     WHERE o.message_class IN ('marketing', 'operational') AND NOT o.is_ghost
       AND o.state IN ('ready', 'sending', 'sent', 'uncertain') AND moment > %(now)s - interval '30 days'
       AND o.id NOT IN (SELECT id FROM timed)
+      -- What waits on our website was not seen yet; it is asked again when it is.
+      AND NOT (o.channel = 'onsite' AND o.state = 'ready')
     GROUP BY who.contact_id
 ), placed AS (
     SELECT timed.*,

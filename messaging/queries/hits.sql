@@ -8,10 +8,11 @@ WITH ripe AS (
 ), told AS (
     UPDATE messaging_hit h SET is_told = true FROM ripe WHERE h.id = ripe.id
 ), judged AS (
-    SELECT ripe.*, m.contact_id, m.journey_key, t.key AS template, l.url, CASE
+    SELECT ripe.*, m.contact_id, m.journey_key, m.channel, t.key AS template, l.url, CASE
         WHEN ripe.machine_reason <> '' THEN ripe.machine_reason
         WHEN m.state = 'sending' THEN 'too_fast'
-        WHEN ripe.hit_at >= m.sent_at AND ripe.hit_at < m.sent_at
+        -- On our website a person may well be as quick.
+        WHEN m.channel <> 'onsite' AND ripe.hit_at >= m.sent_at AND ripe.hit_at < m.sent_at
             + CASE WHEN ripe.link_id IS NULL THEN interval '5 seconds' ELSE interval '2 seconds' END THEN 'too_fast'
         WHEN ripe.link_id IS NOT NULL AND (v.link_counts ->> m.language)::int >= 2 AND EXISTS (
             SELECT FROM messaging_hit first
@@ -29,7 +30,7 @@ WITH ripe AS (
     LEFT JOIN messaging_link l ON l.id = ripe.link_id
 )
 INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-SELECT 'email', 'hit:' || id, CASE WHEN link_id IS NULL THEN 'email.opened' ELSE 'email.clicked' END, 'email', hit_at,
+SELECT channel, 'hit:' || id, channel || CASE WHEN link_id IS NULL THEN '.opened' ELSE '.clicked' END, channel, hit_at,
     %(now)s, contact_id, jsonb_strip_nulls(jsonb_build_object(
         'message', message_id, 'template', template, 'journey', journey_key, 'url', url, 'user_agent', user_agent,
         'machine_reason', nullif(reason, '')))
