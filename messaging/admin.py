@@ -21,6 +21,7 @@ from messaging.linting import problems_of
 from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
+from messaging.sms_counter import counter
 from messaging.uses import users_of
 
 COLOURS = {
@@ -113,6 +114,14 @@ class TemplateAdmin(admin.ModelAdmin):
         (_("Other languages"), {"fields": ["translations"]}),
     ]
 
+    class Media:
+        js = ["messaging/sms.js"]
+
+    def count(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return counter(request)
+
     @admin.display(description=_("template"), ordering="name")
     def title(self, template: Template) -> str:
         return str(template)
@@ -136,6 +145,7 @@ class TemplateAdmin(admin.ModelAdmin):
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
         return [
+            path("count/", wrap(self.count), name="messaging_template_count"),
             path("<int:pk>/preview/", wrap(self.preview), name="messaging_template_preview"),
             path("<int:pk>/preview/mail/", wrap(self.preview_mail), name="messaging_template_preview_mail"),
             *super().get_urls(),

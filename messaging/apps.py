@@ -16,8 +16,9 @@ class MessagingConfig(AppConfig):
         from contacts.explaining import register_explanation
         from contacts.rules import register_leaf
         from contacts.segments import register_user_of_fields
+        from messaging.alerts import once_an_hour
         from messaging.forgetting import forget_mail
-        from messaging.gates import explain_message
+        from messaging.gates import explain_message, register_gate
         from messaging.leaf import ConsentIs
         from messaging.models import Message, Topic
         from messaging.signups import must_confirm
@@ -29,6 +30,7 @@ class MessagingConfig(AppConfig):
             lambda contact, key, now: explain_message(contact=contact, key=key, now=now).as_dict(),
             "messaging.view_message",
         )
+        register_gate(once_an_hour)
         demand_confirmation(must_confirm)
         register_topics(lambda: Topic.objects.values_list("key", flat=True))
         register_user_of_fields(users_of_field, is_asking=False)

@@ -13,6 +13,7 @@ from django.utils.translation import override
 
 from contacts.wire import dumps
 from messaging import liquid
+from messaging.alerts import write
 
 if TYPE_CHECKING:
     from messaging.skeleton import Addressee
@@ -94,7 +95,8 @@ class Text:
         """Raises `liquid.RenderError` where the template can not be read."""
         variant = content["variants"][language]
         self.brand, self.channel = content["brand"], content["channel"]
-        source, links = _track(variant["body"].strip())
+        # A colleague's click is not the person's.
+        source, links = _track(variant["body"].strip()) if self.channel != "alert" else (variant["body"].strip(), ())
         if self.channel == "sms" and content["message_class"] != "transactional" and "links.unsubscribe" not in source:
             with override(language):
                 source += "\n" + _("Unsubscribe") + " {{ links.unsubscribe }}"
@@ -104,7 +106,7 @@ class Text:
         self._subject_pieces, self._text_pieces = liquid.pieces(self._subject), liquid.pieces(self._text)
         paths = liquid.used(self._subject) | liquid.used(self._text)
         named = {path[1] for path in paths if path[0] == "contact" and len(path) > 1}
-        if self.channel == "webhook":
+        if self.channel in ("webhook", "alert"):
             named |= {"id", "email"}
         self.uses = None if ("contact",) in paths else frozenset(named)
         name, address = parseaddr(self.brand["sender"])
@@ -152,6 +154,10 @@ class Text:
                 },
             }
             return subject, dumps(told)
+        if self.channel == "alert":
+            told = {"sender": self.brand["sender"], "address": to.address, "message_id": to.message_id, "date": to.date}
+            text += f"\n\n{settings.BASE_URL}/admin/contacts/contact/{values['contact'].get('id')}/change/"
+            return subject, write(subject=subject, text=text, **told)
         if self.channel == "onsite":
             with override(self.letter.language):
                 told = {"language": self.letter.language, "title": subject, "text": lines(text), "close": _("Close")}

@@ -25,7 +25,7 @@ class Channel:
 
     key: str
     name: Any
-    # What of a contact it writes to: "email", "phone", or "" where it needs no address.
+    # What it writes to: "email" or "phone" of the contact, "team" for who looks after them, "" for nothing.
     address: str
     # The channel whose consents count for it, as people give and refuse them.
     consent: str
@@ -42,6 +42,8 @@ CHANNELS: dict[str, Channel] = {
         Channel("sms", _("SMS"), "phone", "sms", lambda: sms.choose(settings.SMS_URL)),
         # Nobody is asked about these by name: what somebody refuses by mail comes by no other door.
         Channel("webhook", _("Webhook"), "", "email", webhook.channel),
+        # To the team about a person: mail, too, but by no consent of theirs, for it does not reach them.
+        Channel("alert", _("Alert to the team"), "team", "email", lambda: choose(settings.EMAIL_URL)),
         Channel("onsite", _("On our website"), "", "email", None, sent="shown"),
     )
 }

@@ -132,7 +132,7 @@ MODELS = {
 # They take POST only.
 ACTIONS = {
     "undo": {"contacts.merge"},
-    "count": {"contacts.trait"},
+    "count": {"contacts.trait", "messaging.template"},
     "preview": {"contacts.segment"},
     "draw": None,
     "people": {"contacts.segment"},
