@@ -15,7 +15,7 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import delivery, onsite, signups
+from messaging import delivery, nightly, onsite, signups
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +96,13 @@ def mind_fields() -> None:
     with _alive("fields"):
         fieldindexes.settle()
         fields.count_traits_if_due(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def lint() -> None:
+    """Looks at all live messages once a night, and asks their links. Two at once: the second finds the lock taken."""
+    with _alive("lint"):
+        nightly.lint_if_due(timezone.now())
 
 
 @app.task(is_idempotent=True)

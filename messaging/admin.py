@@ -18,7 +18,7 @@ from messaging import tokens
 from messaging.gates import why
 from messaging.links import host
 from messaging.linting import problems_of
-from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic
+from messaging.models import Message, SendingPolicy, Suppression, Template, Topic
 from messaging.preview import NotRendered, rendered, sample
 from messaging.reasons import sentence
 from messaging.sms_counter import counter
@@ -68,15 +68,6 @@ class OneRow(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.pk = 1
         super().save_model(request, obj, form, change)
-
-
-@admin.register(Brand)
-class BrandAdmin(OneRow):
-    fieldsets = [
-        (None, {"fields": ["name", "sender", "reply_to", "postal_address", "website"]}),
-        (_("Look"), {"fields": ["logo_url", "colours"]}),
-        (_("Words"), {"fields": ["banned_words", "legal"]}),
-    ]
 
 
 @admin.register(SendingPolicy)
@@ -371,4 +362,4 @@ class SuppressionAdmin(admin.ModelAdmin):
 
 
 # The other screens of this app register themselves when they are read.
-from messaging import signup_admin  # noqa: E402, F401
+from messaging import brand_admin, signup_admin  # noqa: E402, F401

@@ -13,6 +13,10 @@ from messaging.signup_forms import problems
 _BODIES = {"body": "markdown", "mjml": "mjml", "html": "html", "blocks": "blocks"}
 
 
+# What the brand keeps as it is written here; `messaging.brand_kit` says what may stand in each.
+_KIT = ["colours", "fonts", "languages", "banned_words", "glossary", "tone", "legal"]
+
+
 def _complain(error: ValidationError) -> None:
     field, messages = next(iter(error.message_dict.items()))
     raise DefinitionError("" if field == "__all__" else field, " ".join(messages)) from None
@@ -40,14 +44,24 @@ def _read_brand() -> dict[str, dict[str, Any]]:
                 "website": brand.website,
                 "logo": brand.logo_url,
                 "colours": brand.colours,
+                "fonts": brand.fonts,
+                "button_radius": brand.button_radius,
+                "languages": brand.languages,
                 "banned_words": brand.banned_words,
+                "glossary": brand.glossary,
+                "tone": brand.tone,
                 "legal": brand.legal,
             },
             reply_to="",
             website="",
             logo="",
             colours={},
+            fonts={},
+            button_radius=Brand._meta.get_field("button_radius").default,
+            languages=[],
             banned_words=[],
+            glossary={},
+            tone={},
             legal={},
         )
     }
@@ -57,7 +71,7 @@ def _write_brand(data: dict[str, Any]) -> None:
     check_keys(
         data,
         required=["name", "from", "postal_address"],
-        optional=["reply_to", "website", "logo", "colours", "banned_words", "legal"],
+        optional=["reply_to", "website", "logo", "button_radius", *_KIT],
     )
     brand = Brand(
         pk=1,
@@ -67,9 +81,7 @@ def _write_brand(data: dict[str, Any]) -> None:
         postal_address=text(data, "postal_address"),
         website=text(data, "website"),
         logo_url=text(data, "logo"),
-        colours=data.get("colours", {}),
-        banned_words=data.get("banned_words", []),
-        legal=data.get("legal", {}),
+        **{name: data[name] for name in ("button_radius", *_KIT) if name in data},
     )
     try:
         brand.full_clean(validate_unique=False, validate_constraints=False)

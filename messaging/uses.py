@@ -10,6 +10,7 @@ from messaging.models import SignupForm, Template
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 
+_live: list[Callable[[], Iterable[tuple[str, str]]]] = []
 _users: list[Callable[[str], Iterable[str]]] = []
 
 
@@ -21,6 +22,25 @@ def register_user_of_templates(names_of_users: Callable[[str], Iterable[str]]) -
 def users_of(template: Template) -> list[str]:
     """The names of all that need the template: journeys, …"""
     return [name for names_of_users in _users for name in names_of_users(template.key)]
+
+
+def register_live_templates(named: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    """Adds a function that names the templates that may still be sent, each with who sends it: `("hello", "Welcome")`.
+
+    Call it from `AppConfig.ready`.
+    """
+    if named not in _live:
+        _live.append(named)
+
+
+def live_templates() -> dict[str, list[str]]:
+    """The keys of the templates that may still be sent, each with the names of all that send it."""
+    found: dict[str, list[str]] = {}
+    for named in _live:
+        for key, user in named():
+            if user not in found.setdefault(key, []):
+                found[key].append(user)
+    return found
 
 
 def users_of_field(key: str) -> list[str]:

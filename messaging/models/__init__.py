@@ -1,7 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
-from messaging.models.findings import LinkCheck, LintFinding
+from messaging.models.findings import LinkCheck, LintFinding, Reading
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
@@ -17,6 +17,7 @@ __all__ = [
     "LintFinding",
     "Message",
     "Protection",
+    "Reading",
     "SendingPolicy",
     "SigningKey",
     "Signup",

@@ -6,17 +6,21 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 
+from campaigns.models import Enrolment
 from contacts import tokens
 from contacts.erasure import erase
 from contacts.ingest import ingest
 from contacts.merging import merge
 from contacts.models import Consent, Identity, Incoming, Touchpoint
+from contacts.stream import put
+from journey_crm.tick import tick
 from messaging import onsite
 from messaging import tokens as mail_tokens
 from messaging.delivery import deliver
 from messaging.gates import arbitrate
 from messaging.hits import tell_hits
 from messaging.models import Hit, Message, SendingPolicy
+from tests.campaigns.world import journey
 
 pytestmark = pytest.mark.django_db
 
@@ -256,3 +260,27 @@ def test_no_value_can_make_a_link(ask, visitor, make_onsite, make_message, now):
     make_message(visitor("anna", first_name="[x](https://evil.example)"), make_onsite())
     arbitrate(now, 0, 0)
     assert shown(ask("anna"))["text"][0] == [{"text": "Hello [x](https://evil.example)."}]
+
+
+# Journeys ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_journey_waits_at_its_step_until_the_message_is_seen_or_ends(ask, visitor, make_onsite, now):
+    make_onsite(key="box")
+    journey(now, kind="follow_up", steps=[{"send": "box", "valid_for": "2d"}, {"exit": "done"}])
+    tick(now)
+    for name in ("anna", "bob"):
+        put(kind="trial.started", source="test", contact_id=visitor(name).pk, now=now)
+    tick(now)
+    tick(now)
+    assert dict(Enrolment.objects.values_list("contact__identities__value", "state")) == {"anna": "open", "bob": "open"}
+    tomorrow = now + timedelta(days=1)
+    told = shown(ask("anna", at=tomorrow))
+    ask("anna", "/shown", token=told["token"], at=tomorrow)
+    tick(tomorrow)
+    by_name = Enrolment.objects.values_list("contact__identities__value", "state")
+    assert (dict(by_name)["anna"] != "open", dict(by_name)["bob"]) == (True, "open")
+    later = now + timedelta(days=3)
+    assert onsite.expire(later) == 1
+    tick(later)
+    assert "open" not in dict(by_name.all()).values()
