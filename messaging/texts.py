@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from messaging import liquid
+from messaging import liquid, straight
 from messaging.linter import Problem, check_text
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Text:
         self.letter = Letter(language, source, links)
         self._subject = liquid.parse(variant["subject"], is_html=False)
         self._text = liquid.parse(source, is_html=False)
-        self._subject_pieces, self._text_pieces = liquid.pieces(self._subject), liquid.pieces(self._text)
+        self._subject_pieces, self._text_pieces = straight.pieces(self._subject), straight.pieces(self._text)
         paths = liquid.used(self._subject) | liquid.used(self._text)
         named = {path[1] for path in paths if path[0] == "contact" and len(path) > 1}
         self.uses = None if ("contact",) in paths else frozenset(named)
@@ -114,14 +114,14 @@ class Text:
         return {**context, **self._shared, "links": to.links, "tracked": to.tracked, "moment": now}
 
     def subject(self, values: Mapping[str, Any]) -> str:
-        return " ".join("".join(liquid.fill(self._subject_pieces, self._subject, values)).split())
+        return " ".join("".join(straight.fill(self._subject_pieces, self._subject, values)).split())
 
     def personal_links(self, values: Mapping[str, Any]) -> list[str]:
         """None: what is particular to a person stands in a text as it is."""
         return []
 
     def text(self, values: Mapping[str, Any]) -> str:
-        text = "".join(liquid.fill(self._text_pieces, self._text, values)).replace("\r\n", "\n")
+        text = "".join(straight.fill(self._text_pieces, self._text, values)).replace("\r\n", "\n")
         return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
 
     def bodies(self, values: Mapping[str, Any], personal: Mapping[str, str]) -> tuple[str, str]:

@@ -110,9 +110,9 @@ class Desk:
 
     def write(self, messages: Sequence[Claimed]) -> list[Written]:
         """One result for each message, in their order; nothing that one of them holds harms the others."""
-        return [self._write(message) for message in messages]
+        return [self.write_one(message) for message in messages]
 
-    def _write(self, message: Claimed) -> Written:
+    def write_one(self, message: Claimed) -> Written:
         version = self.versions[message.template_id]
         if isinstance(version, Exception):
             return Written(message, reason="no_brand", detail=str(version))

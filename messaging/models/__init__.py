@@ -1,6 +1,7 @@
 """The tables of this app, by subject; import them from here."""
 
 from messaging.models.brand import Brand
+from messaging.models.delivery import Departure, DomainLimit, Handover, Pace
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.signups import Signup, SignupForm
@@ -9,10 +10,14 @@ from messaging.models.tracking import Hit, Link, SigningKey
 
 __all__ = [
     "Brand",
+    "Departure",
+    "DomainLimit",
+    "Handover",
     "Hit",
     "Holdout",
     "Link",
     "Message",
+    "Pace",
     "Protection",
     "SendingPolicy",
     "SigningKey",

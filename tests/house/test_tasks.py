@@ -17,7 +17,7 @@ from contacts.models import Contact, IdempotencyKey, Import, RetentionRule, Touc
 from contacts.stream import put
 from journey_crm import as_code
 from messaging import tokens as signing
-from messaging.models import Message, Template
+from messaging.models import Handover, Message, Template
 from tests.contacts.test_stream import in_threads
 from tests.house.test_architecture import APPS, our_tasks
 from tests.house.test_as_code import COMPANY
@@ -53,7 +53,8 @@ def messages(now: datetime, **values) -> None:
 def left_behind(now: datetime) -> None:
     ended = now - timedelta(minutes=1)
     messages(now, state="sending", claimed_by="gone", claimed_at=ended, lease_until=ended, attempts=1)
-    Message.objects.filter(key__in=["m0", "m1"]).update(begun_at=ended)
+    begun = Message.objects.filter(key__in=["m0", "m1"]).values_list("pk", flat=True)
+    Handover.objects.create(worker="gone", begun_at=ended, messages=list(begun))
 
 
 def new_traits(now: datetime) -> None:
