@@ -13,8 +13,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -31,7 +31,7 @@ SQL = load(__file__)
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-BATCH = 500
+BATCH = 1000
 # At most so many are in doubt after a worker's sudden death; more only where more connections are kept busy by them.
 WINDOW = 100
 _A_CONNECTION = 4
@@ -40,8 +40,7 @@ _OUTAGE = timedelta(minutes=1)
 _NO_SUCH_ADDRESS = re.compile(r"\b5\.1\.(?:1|2|3|6|10)\b")
 
 
-@dataclass(frozen=True)
-class _Mark:
+class _Mark(NamedTuple):
     """What is written about one message."""
 
     id: int

@@ -1,10 +1,9 @@
 """Writes mails: from a claimed message to the bytes that leave."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -21,8 +20,7 @@ from messaging.versions import NoBrand, freeze, language_for, skeleton
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A claimed message with what is known about its person."""
 
     id: int
@@ -50,7 +48,7 @@ class Claimed:
         message = list(row)
         for column in (_CONTEXT, _ATTRIBUTES):
             message[column] = {} if row[column] == "{}" else orjson.loads(row[column])
-        return cls(*message)
+        return cls._make(message)
 
     def person(self, uses: Collection[str] | None = None) -> dict[str, Any]:
         """What a text may print of a person, or as much of it as is used; what is empty is missing."""
@@ -70,12 +68,10 @@ class Claimed:
         return liquid.present(values)
 
 
-_COLUMNS = [one.name for one in fields(Claimed)]
-_CONTEXT, _ATTRIBUTES = _COLUMNS.index("context"), _COLUMNS.index("attributes")
+_CONTEXT, _ATTRIBUTES = Claimed._fields.index("context"), Claimed._fields.index("attributes")
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """One mail, or the reason why there is none."""
 
     message: Claimed

@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from messaging.channels.contract import Outgoing, Result, Send
+from messaging.channels.contract import Outgoing, Result, Send, Undotted
 from messaging.failpoints import hit
 
 # A connection is closed after so many mails or idle seconds: servers count, too.
 _MAILS_A_CONNECTION = 1000
 _LONGEST_IDLE = 60.0
+# So many mails are written at a time while others are under way: to and fro for each one would cost both more.
+_AT_HAND = 32
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,14 @@ class Line:
             ]
         )
 
-    def _say(self, before: bytes = b"") -> None:
-        data = before
+    def _say(self, *before: bytes) -> None:
+        data = list(before)
         while self._unsaid and (self.pipelines or not self._said):
             name, command = self._unsaid.popleft()
             self._said.append(name)
-            data += command
+            data.append(command)
         if data:
-            self._write(data)
+            self._write(b"".join(data))
 
     def _write(self, data: bytes) -> None:
         try:
@@ -186,16 +188,13 @@ class Line:
         """Sends the text of the mail at hand with the next one's envelope: from here on the mail is uncertain."""
         hit("before_data")
         raw = self.messages[0].raw
-        if raw.startswith(b"."):
-            raw = b"." + raw
-        if b"\r\n." in raw:
-            raw = raw.replace(b"\r\n.", b"\r\n..")
-        body = raw + (b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
+        if type(raw) is not Undotted:
+            raw = (b"." + raw if raw.startswith(b".") else raw).replace(b"\r\n.", b"\r\n..")
         self._said.append("text")
         self.is_text_sent = True
         if self.pipelines and waiting and self.mails < _MAILS_A_CONNECTION:
             self._add(waiting.popleft())
-        self._say(body)
+        self._say(raw, b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
         hit("after_data")
 
     def _settle(self, reply: bytes, *, was_sent: bool = False) -> Result:
@@ -269,7 +268,9 @@ class _Waiting:
 
     def fill(self, number: int) -> None:
         """Has so many at hand, or all there are. Raises what the sender raises, so never call it for one connection."""
-        while len(self._at_hand) < number:
+        if len(self._at_hand) >= number:
+            return
+        while len(self._at_hand) < _AT_HAND:
             message = next(self._source, None)
             if message is None:
                 return
