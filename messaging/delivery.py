@@ -20,7 +20,8 @@ import orjson
 import structlog
 from django.db import DataError, transaction
 
-from contacts.sql import load
+from contacts.sql import Fragment, load
+from messaging import throttle
 from messaging.addresses import PIECES
 from messaging.channels import Outgoing, Result, Send, openers
 from messaging.failpoints import hit
@@ -87,17 +88,20 @@ def _deliver_by(channel: str, send: Send, *, worker: str, now: datetime, limit: 
 
 
 def _claim(channel: str, worker: str, size: int, now: datetime) -> tuple[list[int], int]:
-    """The ids that are ours now, and how many were taken in all, those refused at the door included."""
+    """The ids that are ours now, and how many were looked at in all: those refused at the door or put off included."""
+    due, put_off = Fragment(SQL["due_messages"].sql, {"channel": channel, "limit": size}), 0
     with transaction.atomic():
+        is_throttled = channel == "email" and throttle.is_on()
+        if is_throttled:
+            allowed, put_off = throttle.hold_back(due=due, now=now)
+            due = Fragment(SQL["allowed_messages"].sql, {"allowed": allowed})
         rows = SQL["claim_messages"].rows(
-            fragments={"refusal": refusal(now)} | PIECES,
-            channel=channel,
-            now=now,
-            limit=size,
-            worker=worker,
-            lease_until=now + LEASE,
+            fragments={"due": due, "refusal": refusal(now)} | PIECES, now=now, worker=worker, lease_until=now + LEASE
         )
-    return [pk for pk, state in rows if state == "sending"], len(rows)
+        ids = [pk for pk, state in rows if state == "sending"]
+        if is_throttled and ids:
+            throttle.note_departures(ids, now)
+    return ids, len(rows) + put_off
 
 
 class _Handing:
@@ -111,9 +115,10 @@ class _Handing:
     def __init__(self, messages: Sequence[Claimed], worker: str, now: datetime, started: float, window: int) -> None:
         self.worker, self.now, self.started, self.window = worker, now, started, window
         self.desk = Desk(messages, now)
-        self.waiting = deque(messages)
+        self.messages, self.waiting = messages, deque(messages)
         self.under_way: dict[int, Written] = {}
         self.marks: list[_Mark] = []
+        self.slow: dict[str, tuple[int, str]] = {}
         self.sent = 0
 
     def run(self, send: Send) -> int:
@@ -121,11 +126,19 @@ class _Handing:
         while self.waiting:
             before = len(self.waiting)
             for result in send(self._next()):
-                self.marks.append(_outcome(self.under_way.pop(result.id), result, self.now))
+                written = self.under_way.pop(result.id)
+                self.marks.append(_outcome(written, result, self.now))
+                if throttle.says_later(result):
+                    self._slow_down(written.message, result.response)
             if len(self.waiting) == before:
                 break
         self._commit([])
         return self.sent
+
+    def _slow_down(self, message: Claimed, said: str) -> None:
+        domain = throttle.domain_of(message.address)
+        if domain and domain not in self.slow:
+            self.slow[domain] = sum(throttle.domain_of(one.address) == domain for one in self.messages), said
 
     def _next(self) -> Iterator[Outgoing]:
         while self.waiting and (room := self.window - len(self.under_way)) > 0:
@@ -156,6 +169,7 @@ class _Handing:
         try:
             with transaction.atomic():
                 _mark(marks, self.worker, self.now)
+                throttle.slow_down(self.slow, self.now)
                 ours = self._note(ids)
         except DataError:
             for mark in marks:
@@ -164,6 +178,7 @@ class _Handing:
                 ours = self._note(ids)
         if marks:
             hit("after_commit")
+        self.slow = {}
         self.sent += sum(mark.state == "sent" for mark in marks)
         return ours
 
@@ -259,4 +274,5 @@ def sweep(now: datetime) -> int:
         SQL["lock_lapsed"].rows(now=now)
         swept = int(SQL["sweep_messages"].value(now=now, most_attempts=MOST_ATTEMPTS))
         SQL["forget_handovers"].run()
+        throttle.forget(now)
     return swept

@@ -284,6 +284,8 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> str
         return _("It waits because its journey is paused.")
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker.")
+    if message is not None and message.reason == "throttled" and message.due_at > now:
+        return _("It waits for a sending limit until %(moment)s.") % {"moment": _moment(message.due_at)}
     if message is not None and message.due_at > now:
         return _("It is due on %(moment)s.") % {"moment": _moment(message.due_at)}
     if row["new_state"] == "ready":

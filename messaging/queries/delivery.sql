@@ -1,12 +1,18 @@
+-- due_messages --
+-- The messages of one channel that are next, transactional ones first (the classes' names are in that order).
+SELECT id, contact_id, template_id, message_class, channel, enrolment_id, due_at FROM messaging_message
+WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
+ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
+
+-- allowed_messages --
+-- Those of them that no limit holds back.
+SELECT id, contact_id, template_id, message_class, channel, enrolment_id, due_at FROM messaging_message
+WHERE id = ANY(%(allowed)s);
+
 -- claim_messages --
--- Takes ready messages of one channel for one worker, transactional ones first (the classes' names are in that order);
--- asks consent, suppression, erasure and the journey once more, at the door.
+-- Takes ready messages for one worker; asks consent, suppression, erasure and the journey once more, at the door.
 -- Whoever refused meanwhile, or left the journey, gets nothing, which the inbox is told.
-WITH due AS (
-    SELECT id, contact_id, template_id, message_class, channel, enrolment_id FROM messaging_message
-    WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
-    ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), asked AS (
+WITH due AS ({due}), asked AS (
     SELECT m.id, {address} AS address, {refusal} AS refusal
     FROM due m
     JOIN contacts_contact c ON c.id = m.contact_id

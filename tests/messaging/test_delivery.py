@@ -10,9 +10,8 @@ from django.db import connection
 
 from contacts.erasure import erase
 from contacts.models import Contact, Incoming
-from messaging.addresses import PIECES
-from messaging.delivery import LEASE, MOST_ATTEMPTS, SQL, backoff, deliver, sweep
-from messaging.gates import arbitrate, refusal
+from messaging.delivery import LEASE, MOST_ATTEMPTS, SQL, _claim, backoff, deliver, sweep
+from messaging.gates import arbitrate
 from messaging.models import Handover, Message, Suppression
 
 
@@ -260,9 +259,7 @@ def test_whoever_is_erased_while_their_mail_is_on_its_way_stays_forgotten(make_m
     message = make_message()
     arbitrate(now, 0, 0)
 
-    ids = [pk for pk, _state in SQL["claim_messages"].rows(
-        fragments={"refusal": refusal(now)} | PIECES, channel="email", now=now, limit=9, worker="w",
-        lease_until=now + LEASE)]  # fmt: skip
+    ids, _taken = _claim("email", "w", 9, now)
     erase(message.contact, by=None, now=now)
     told = [{
         "id": pk, "state": "sent", "reason": "", "response": "250 for ann@x.example", "due_at": None, "attempts": 1,
