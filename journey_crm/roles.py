@@ -24,6 +24,7 @@ _READ_ONLY = {
         "zone",
     ],
     "scoring": ["scoreentry", "contactscore", "stagechange"],
+    "messaging": ["departure", "handover", "pace"],
 }
 # Keys to the house.
 _ADMINISTRATORS_ONLY = ["apitoken", "idempotencykey", "allowance", "webhook", "webhookdelivery"]

@@ -113,6 +113,7 @@ NAVIGATION = (
             Entry(_("Brands"), "palette", model="messaging.Brand"),
             Entry(_("Topics"), "bell", model="messaging.Topic"),
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
+            Entry(_("Sending limits"), "clock", model="messaging.DomainLimit"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),
             Entry(_("Sign-up forms"), "list", model="messaging.SignupForm"),
             Entry(_("Retention"), "box", model="contacts.RetentionRule"),

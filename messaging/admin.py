@@ -360,4 +360,4 @@ class SuppressionAdmin(admin.ModelAdmin):
 
 
 # The other screens of this app register themselves when they are read.
-from messaging import signup_admin  # noqa: E402, F401
+from messaging import limit_admin, signup_admin  # noqa: E402, F401

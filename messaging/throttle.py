@@ -10,11 +10,30 @@ from django.conf import settings
 
 from contacts.sql import Fragment, load
 from messaging.channels import Result
+from messaging.models import DomainLimit
 
 SQL = load(__file__)
 _LOCK = 7_204_117
 # "Too many for now", as servers say it; a mailbox that is full (452 4.2.2) is no matter of pace.
 _LATER = ("421", "450", "451")
+
+# What big providers of three countries take from a sender whom they know a little.
+EXAMPLES = (
+    {"name": "Gmail", "domains": ["gmail.com", "googlemail.com"], "per_minute": 600, "per_hour": 20_000},
+    {
+        "name": "Seznam",
+        "domains": ["email.cz", "post.cz", "seznam.cz", "spoluzaci.cz"],
+        "per_minute": 300,
+        "per_hour": 10_000,
+    },
+    {"name": "WP", "domains": ["o2.pl", "tlen.pl", "wp.pl"], "per_minute": 200, "per_hour": 6_000},
+)
+
+
+def make_examples() -> None:
+    """Makes the examples where there are none of these names: none of them is active."""
+    for values in EXAMPLES:
+        DomainLimit.objects.get_or_create(name=values["name"], defaults=values)
 
 
 def is_on() -> bool:

@@ -199,13 +199,4 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        # Examples, none of them active: what big providers take from a sender whom they know a little.
-        migrations.RunSQL(
-            "INSERT INTO messaging_domainlimit (name, scope, domains, per_minute, per_hour, reserved, warm_up_first,"
-            " warm_up_growth, is_active) VALUES"
-            " ('Gmail', 'domains', '{gmail.com,googlemail.com}', 600, 20000, 10, 50, 40, false),"
-            " ('Seznam', 'domains', '{email.cz,post.cz,seznam.cz,spoluzaci.cz}', 300, 10000, 10, 50, 40, false),"
-            " ('WP', 'domains', '{o2.pl,tlen.pl,wp.pl}', 200, 6000, 10, 50, 40, false)",
-            migrations.RunSQL.noop,
-        ),
     ]

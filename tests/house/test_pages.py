@@ -33,7 +33,7 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brand, Message, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import Brand, DomainLimit, Message, SendingPolicy, SignupForm, Suppression, Template
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -112,6 +112,7 @@ MODELS = {
     "messaging.signupform": (ALL, ALL),
     "messaging.message": (f"{READ} mail", f"{READ} mail"),
     "messaging.suppression": (ALL, ALL),
+    "messaging.domainlimit": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -196,6 +197,7 @@ def world(people, now):
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
     SendingPolicy.objects.get_or_create(pk=1)
+    DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)

@@ -58,6 +58,8 @@ def arrived(sink) -> Counter:
 
 
 def test_nothing_is_limited_by_the_examples_and_nothing_is_counted(smtp_sink, make_mails, now):
+    throttle.make_examples()
+    throttle.make_examples()
     assert dict(DomainLimit.objects.values_list("name", "is_active")) == {"Gmail": False, "Seznam": False, "WP": False}
     make_mails({"gmail.com": 20})
     assert not throttle.is_on()
@@ -221,6 +223,7 @@ def test_a_provider_that_goes_on_saying_later_gets_half_of_the_half_once_a_minut
 
 
 def test_domains_of_one_provider_are_slowed_together(smtp_sink, make_mails, now):
+    throttle.make_examples()
     smtp_sink.on_recipient = lambda address: "421 4.7.0 slow down" if address.endswith("@gmail.com") else None
     make_mails({"gmail.com": 10})
     tick(now)
@@ -238,6 +241,7 @@ def test_a_full_mailbox_or_a_refusal_slows_nobody(smtp_sink, make_mails, now, sa
 
 
 def test_limits_are_checked_where_they_are_written(db):
+    throttle.make_examples()
     with pytest.raises(ValidationError) as error:
         DomainLimit(name="x", scope="domains", domains=[" "]).full_clean()
     assert "domains" in error.value.message_dict
@@ -257,3 +261,17 @@ def test_old_counts_are_forgotten(smtp_sink, make_mails, limit, now):
     assert Departure.objects.exists()
     sweep(now + timedelta(days=3))
     assert not Departure.objects.exists()
+
+
+def test_the_screen_of_limits_makes_one_and_says_who_asked_us_to_slow_down(admin_client, now):
+    url = "/admin/messaging/domainlimit/"
+    values = {"name": "Gmail", "scope": "domains", "domains": " @Gmail.com, googlemail.com", "per_minute": 600}
+    values |= {"reserved": 10, "warm_up_first": 50, "warm_up_growth": 40, "is_active": "on"}
+    assert admin_client.post(f"{url}add/", values).status_code == 302
+    made = DomainLimit.objects.get()
+    assert (made.domains, made.per_minute, made.is_active) == (["gmail.com", "googlemail.com"], 600, True)
+    refused = admin_client.post(f"{url}add/", values | {"name": "Other", "domains": "gmail.com"})
+    assert "has a limit already: Gmail" in refused.content.decode()
+    Pace.objects.create(key="Gmail", per_minute=300, before=600, slowed_at=now, said="421 4.7.0 slow down")
+    page = admin_client.get(url).content.decode()
+    assert "Gmail asked us to slow down and gets 300 mails a minute for now: 421 4.7.0 slow down" in page
