@@ -16,8 +16,8 @@ _MOST_SHOWN = 5
 class DomainLimitAdmin(admin.ModelAdmin):
     why_empty = _(
         "Providers take only so much mail from one sender, and less from one whom they do not know yet. A limit "
-        "spreads mail over time: for instance 600 a minute to gmail.com and googlemail.com, 300 to seznam.cz, email.cz and "
-        "post.cz, 200 to wp.pl and o2.pl. Transactional mail goes first."
+        "spreads mail over time: for instance 600 a minute to gmail.com and googlemail.com, 300 to seznam.cz, "
+        "email.cz and post.cz, 200 to wp.pl and o2.pl. Transactional mail goes first."
     )
     list_display = ["name", "scope", "about", "per_minute", "per_hour", "per_day", "warm_up_from", "is_active"]
     fieldsets = [
