@@ -22,7 +22,8 @@ from contacts.models import ApiToken, Contact, Heartbeat, Segment, StepCursor, W
 from contacts.stages import STAGES
 from journey_crm.health import LATE
 from leads.models import Lead, Team
-from messaging.models import Brand, Message, Template
+from messaging import nightly
+from messaging.models import Brand, LintFinding, Message, Template
 
 SILENCE = timedelta(minutes=5)  # for a process of which the health page does not say what late means
 AHEAD = timedelta(days=7)
@@ -95,6 +96,8 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
                 _list(Message),
             ),
         ]
+    if user.has_perm("messaging.view_lintfinding"):
+        problems += lint_problems()
     if user.has_perm("leads.view_lead") or user.has_perm("leads.work_lead"):
         leads = lead_counts(user, now)
         problems += lead_problems(leads)
@@ -138,8 +141,8 @@ def silent_processes(now: datetime) -> list[Line]:
             % {"name": beat.name, "when": _when(beat.beat_at)},
             _address("/health/"),
         )
-        # This one notes when traits were counted last, and is no process.
-        for beat in Heartbeat.objects.exclude(name="traits").order_by("name")
+        # These note when traits were counted and messages looked at last, and are no processes.
+        for beat in Heartbeat.objects.exclude(name__in=["traits", nightly.ROUND]).order_by("name")
         if now - beat.beat_at > LATE.get(beat.name, SILENCE)
     ]
 
@@ -204,6 +207,17 @@ def message_problems(counts: dict[str, int]) -> list[Line]:
         )
         lines.append(Line(text % {"count": number}, _list(Message, "state__exact=failed"), "is-warn"))
     return lines
+
+
+def lint_problems() -> list[Line]:
+    """Live messages that go out although the linter found an error in them since they were published."""
+    number = LintFinding.objects.open().filter(severity="error").aggregate(n=Count("template", distinct=True))["n"]
+    text = ngettext(
+        "%(count)d live message has an error that the linter found.",
+        "%(count)d live messages have errors that the linter found.",
+        number,
+    )
+    return [Line(text % {"count": number}, reverse("admin:messaging_consistency"))] if number else []
 
 
 def lead_counts(user: AbstractUser | AnonymousUser, now: datetime) -> dict[str, int]:

@@ -15,7 +15,7 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import delivery, signups
+from messaging import delivery, nightly, signups, trials
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,7 @@ def tick() -> None:
 def deliver() -> None:
     """Claims and sends what is due. Two at once share the messages; none is claimed twice."""
     with _alive("deliver"):
+        trials.deliver_trials(timezone.now())
         delivery.deliver(now=timezone.now())
 
 
@@ -78,6 +79,7 @@ def tidy() -> None:
         throttling.forget(now=timezone.now())
         webhooks.forget(now=timezone.now())
         candidates.forget_candidates(timezone.now())
+        trials.forget_trials(timezone.now())
 
 
 @app.task(is_idempotent=True)
@@ -95,6 +97,13 @@ def mind_fields() -> None:
     with _alive("fields"):
         fieldindexes.settle()
         fields.count_traits_if_due(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def lint() -> None:
+    """Looks at all live messages once a night, and asks their links. Two at once: the second finds the lock taken."""
+    with _alive("lint"):
+        nightly.lint_if_due(timezone.now())
 
 
 @app.task(is_idempotent=True)

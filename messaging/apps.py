@@ -20,8 +20,8 @@ class MessagingConfig(AppConfig):
         from messaging.gates import explain_message
         from messaging.leaf import ConsentIs
         from messaging.models import Message, Topic
-        from messaging.signups import must_confirm
-        from messaging.uses import users_of_field
+        from messaging.signups import live_template, must_confirm
+        from messaging.uses import register_live_templates, users_of_field
 
         register_leaf("consent", ConsentIs)
         register_explanation(
@@ -32,6 +32,7 @@ class MessagingConfig(AppConfig):
         demand_confirmation(must_confirm)
         register_topics(lambda: Topic.objects.values_list("key", flat=True))
         register_user_of_fields(users_of_field, is_asking=False)
+        register_live_templates(live_template)
         # How many messages left, and why others did not, is counted; to whom and with which words is gone.
         forget_by(forget_mail)
         keep(

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from contacts.erasure import Traces
 from messaging.channels import maildir, sms
-from messaging.models import Hit, Link, Message, Signup, Suppression
+from messaging.models import Hit, Link, Message, Signup, Suppression, TrialMail
 
 
 def forget_mail(traces: Traces) -> Mapping[str, int]:
@@ -28,9 +28,11 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
     if kind == "maildir":
         transaction.on_commit(partial(maildir.forget, path, messages))
     transaction.on_commit(partial(sms.forget, settings.SMS_URL, messages))
+    trials = Q(shown_as__in=traces.ids) | Q(address__in=addresses)
     return {
         "messaging.hit": Hit.objects.filter(message_id__in=messages).delete()[0],
         "messaging.link": Link.objects.filter(links).delete()[0],
         "messaging.signup": Signup.objects.filter(contact=None, address__in=addresses).delete()[0],
+        "messaging.trialmail": TrialMail.objects.filter(trials).delete()[0],
         "messaging.suppression": Suppression.objects.filter(address__in=suppressed).delete()[0],
     }

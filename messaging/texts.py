@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from messaging import liquid, straight
-from messaging.linter import Problem, check_text
 
 if TYPE_CHECKING:
     from messaging.skeleton import Addressee
@@ -67,6 +66,8 @@ class Letter:
     text: str
     links: tuple[str, ...]
     has_personal_links: bool = False
+    # Campaign parameters would cost an SMS its room.
+    tags: Mapping[str, Any] | None = None
 
 
 def _track(source: str) -> tuple[str, tuple[str, ...]]:
@@ -134,7 +135,7 @@ class Text:
         """The subject and the bytes that leave. Raises `liquid.RenderError`, also for an SMS that is too long."""
         text = self.text(values)
         if self.channel == "sms" and (length := count(text)).parts > MOST_PARTS:
-            raise liquid.RenderError(_too_long(length))
+            raise liquid.RenderError(too_long(length))
         return self.subject(values), text.encode("utf-8", "replace")
 
     def shortest(self) -> str:
@@ -155,30 +156,12 @@ class Text:
         return "".join(one or "" for one in out).strip()
 
 
-def _too_long(length: Count) -> str:
+def too_long(length: Count) -> str:
+    """Why an SMS of this length is not sent, in a sentence."""
     told = {"parts": length.parts, "most": MOST_PARTS, "alphabet": length.alphabet, "characters": length.characters}
     return _(
         "The SMS has %(characters)d characters (%(alphabet)s) and %(parts)d parts; more than %(most)d are not sent."
     ) % (told)
-
-
-def check(
-    *, variants: Mapping[str, Mapping[str, Any]], channel: str, message_class: str, own_language: str
-) -> list[Problem]:
-    """All that is wrong with a template that is no mail, in each of its languages; fields as those of the linter."""
-    found: list[Problem] = []
-    for language, variant in variants.items():
-        prefix = "" if language == own_language else f"translations.{language}."
-        texts = {name: str(variant.get(name) or "") for name in ("subject", "body")}
-        problems = [one for name, text in texts.items() for one in check_text(text, f"{prefix}{name}", is_html=False)]
-        if not texts["body"].strip():
-            problems.append(Problem("error", f"{prefix}body", _("There is no text.")))
-        if not problems and channel == "sms":
-            length = counted(texts["body"], language=language, message_class=message_class)
-            if length.parts > MOST_PARTS:
-                problems.append(Problem("error", f"{prefix}body", _too_long(length)))
-        found += problems
-    return found
 
 
 def counted(body: str, *, language: str, message_class: str) -> Count:

@@ -9,7 +9,7 @@ import orjson
 import structlog
 from django.conf import settings
 
-from messaging import links, liquid, markup, tokens
+from messaging import links, liquid, markup, tokens, utm
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
 from messaging.models import Brand, Template, TemplateVersion
@@ -96,7 +96,7 @@ class Desk:
         self.base = settings.BASE_URL
         self.click = f"{self.base}/t/c/"
         self.versions: dict[int, TemplateVersion | Exception] = {}
-        self.skeletons: dict[tuple[int, str], tuple[Skeleton | Text, dict[str, int]] | Exception] = {}
+        self.skeletons: dict[tuple[int, str, str], tuple[Skeleton | Text, dict[str, int]] | Exception] = {}
         brand = Brand.objects.first()
         for template in Template.objects.select_related("topic").filter(pk__in={one.template_id for one in messages}):
             try:
@@ -114,7 +114,7 @@ class Desk:
             return Written(message, reason="no_brand", detail=str(version))
         # A mail that somebody asked for on a page speaks the page's language.
         language = language_for(version.content, str(message.context.get("language") or message.language))
-        compiled = self._skeleton(version, language)
+        compiled = self._skeleton(version, language, message.journey_key)
         if isinstance(compiled, Exception):
             return Written(message, version.pk, language, reason="render_error", detail=str(compiled))
         skeleton_, ids = compiled
@@ -124,7 +124,7 @@ class Desk:
         values = skeleton_.values(context, to, self.moment)
         kept = {**message.context, "contact": person}
         try:
-            subject, raw = skeleton_.mail(values, to, self._personal(skeleton_, values, message.id))
+            subject, raw = skeleton_.mail(values, to, self._personal(skeleton_, values, message))
         except HeaderInjection:
             return Written(message, version.pk, language, context=kept, reason="header_injection")
         except (liquid.RenderError, markup.MarkupError) as error:
@@ -136,18 +136,21 @@ class Desk:
         mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw, to.message_id)
         return Written(message, version.pk, language, subject, kept, mail)
 
-    def _skeleton(self, version: TemplateVersion, language: str) -> tuple[Skeleton | Text, dict[str, int]] | Exception:
-        key = (version.pk, language)
+    def _skeleton(
+        self, version: TemplateVersion, language: str, journey: str
+    ) -> tuple[Skeleton | Text, dict[str, int]] | Exception:
+        key = (version.pk, language, journey)
         if key not in self.skeletons:
             try:
                 compiled = skeleton(version, language)
-                stored = links.store(compiled.letter.links, self.now)
+                urls = [utm.of_journey(url, journey) for url in compiled.letter.links]
+                stored = links.store(urls, self.now)
                 if version.link_counts.get(language) != len(compiled.letter.links):
                     version.link_counts[language] = len(compiled.letter.links)
                     version.save(update_fields=["link_counts"])
                 self.skeletons[key] = (
                     compiled,
-                    {f"l{number}": stored[url] for number, url in enumerate(compiled.letter.links)},
+                    {f"l{number}": stored[url] for number, url in enumerate(urls)},
                 )
             except (liquid.RenderError, markup.MarkupError, ValueError) as error:
                 self.skeletons[key] = error
@@ -174,9 +177,12 @@ class Desk:
             tracked={name: self.click + token for name, token in zip(ids, clicks, strict=True)},
         )
 
-    def _personal(self, compiled: Skeleton | Text, values: Mapping[str, Any], message: int) -> dict[str, str]:
+    def _personal(self, compiled: Skeleton | Text, values: Mapping[str, Any], message: Claimed) -> dict[str, str]:
         urls = compiled.personal_links(values)
         if not urls:
             return {}
-        stored = links.store(urls, self.now)
-        return {url: f"{self.click}{self.signer.token(tokens.CLICK, message, link)}" for url, link in stored.items()}
+        leads = {url: utm.of_journey(utm.tag(url, compiled.letter.tags), message.journey_key) for url in urls}
+        stored = links.store(leads.values(), self.now)
+        return {
+            url: f"{self.click}{self.signer.token(tokens.CLICK, message.id, stored[to])}" for url, to in leads.items()
+        }

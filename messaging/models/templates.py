@@ -1,6 +1,6 @@
 """What a message says, and what it is about."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -8,9 +8,10 @@ from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from messaging import texts
+from messaging import blocks, utm
 from messaging.channels import choices
-from messaging.linter import Problem, check
+from messaging.linter import PLACEHOLDER_BRAND, check
+from messaging.models.reusable import ReusableBlock
 
 
 class Topic(models.Model):
@@ -75,6 +76,14 @@ class Template(models.Model):
     body = models.TextField(_("body"))
     # {"cs": {"subject": …, "preheader": …, "body": …}}
     translations = models.JSONField(_("translations"), default=dict, blank=True)
+    # {"off": true} for none of the workspace's campaign parameters, or the parameters that are its own.
+    utm = models.JSONField(
+        _("campaign parameters"),
+        default=dict,
+        blank=True,
+        db_default=Value({}, models.JSONField()),
+        help_text=_('empty: as the workspace says; {"off": true}: none; {"campaign": "spring"}: this one is its own'),
+    )
     is_repeatable = models.BooleanField(_("may reach a person more than once"), default=False)
     updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
 
@@ -102,14 +111,32 @@ class Template(models.Model):
         }
         return {self.language: own, **others}
 
+    def reusable(self) -> dict[str, dict[str, Any]]:
+        """What its mails say through reusable blocks, as it is frozen: by key. A key that there is not is left out."""
+        if self.body_format != "blocks":
+            return {}
+        keys = {key for variant in self.variants.values() for key in blocks.references(str(variant["body"]))}
+        return {one.key: one.content for one in ReusableBlock.objects.filter(key__in=keys)} if keys else {}
+
     def clean(self):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
+        if sentence := utm.own_problem(self.utm):
+            raise ValidationError({"utm": sentence})
         self._check_channel()
+        content = {
+            "language": self.language,
+            "channel": self.channel,
+            "body_format": self.body_format,
+            "message_class": self.message_class,
+            "variants": self.variants,
+            "brand": PLACEHOLDER_BRAND,
+            "reusable": self.reusable(),
+        }
         found: dict[str, list[str]] = {}
-        for one in self.problems():
-            if one.level != "error":
+        for one in check(content):
+            if not one.is_unsendable:
                 continue
             field = one.field.split(".")[0]
             detail = (
@@ -118,23 +145,6 @@ class Template(models.Model):
             found.setdefault(field, []).append(detail)
         if found:
             raise ValidationError(found)
-
-    def problems(self, banned_words: Sequence[str] = ()) -> list[Problem]:
-        """All that is wrong with the text, by the rules of its channel."""
-        if self.channel == "email":
-            return check(
-                variants=self.variants,
-                body_format=self.body_format,
-                message_class=self.message_class,
-                banned_words=banned_words,
-                own_language=self.language,
-            )
-        return texts.check(
-            variants=self.variants,
-            channel=self.channel,
-            message_class=self.message_class,
-            own_language=self.language,
-        )
 
     def _check_channel(self) -> None:
         """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
@@ -154,7 +164,8 @@ class TemplateVersion(models.Model):
 
     template = models.ForeignKey(Template, models.CASCADE, related_name="versions")
     digest = models.TextField(help_text="SHA-256 of content")
-    # {"language": …, "body_format": …, "variants": {"en": {"subject":, "preheader":, "body":}}, "brand": {…}}
+    # {"language": …, "body_format": …, "variants": {"en": {"subject":, "preheader":, "body":}}, "brand": {…}}, and
+    # where there are any "reusable": {"key": {…}} and "utm": {"params": {…}, "hosts": […]}.
     content = models.JSONField()
     # How many links each language tracks: who clicks all of them within two seconds is a program.
     link_counts = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))

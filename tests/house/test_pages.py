@@ -77,6 +77,10 @@ PAGES = {
     "/admin/r/{content_type_id}/{object_id}/": "404 404 302 302 302",  # no page of ours outside for a row
     "/admin/{app_label}/": "200 200 302 302 302",
     "/admin/{url}": "404 404 302 302 302",
+    "/admin/messaging/consistency/": "200 200 302 302 302",
+    "/admin/messaging/consistency/look/": "405 405 302 302 302",
+    "/admin/messaging/consistency/{pk}/mute/": "405 405 302 302 302",
+    "/admin/messaging/consistency/{pk}/unmute/": "405 405 302 302 302",
     "/admin/insights/": "200 200 302 302 302",
 }
 # Pages of the admin's models: who of the staff gets in; everybody else is refused, without staff status led to log in.
@@ -109,6 +113,8 @@ MODELS = {
     "messaging.sendingpolicy": (READ, READ),
     "messaging.topic": (ALL, ALL),
     "messaging.template": (f"{ALL} preview preview_mail", f"{ALL} preview preview_mail"),
+    "messaging.reusableblock": (ALL, ALL),
+    "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
     "messaging.message": (f"{READ} mail", f"{READ} mail"),
     "messaging.suppression": (ALL, ALL),
@@ -255,7 +261,9 @@ def test_every_page_is_for_whom_it_is_and_nobody_else(world, people):
 def model_page(path):
     """The model's label if it is one of the pages of a model in the admin."""
     parts = re.match(r"/admin/(\w+)/(\w+)/", path)
-    return f"{parts[1]}.{parts[2]}" if parts and parts[1] != "password_change" else ""
+    # Two that are of no model.
+    is_ours = parts and parts[1] != "password_change" and parts[2] != "consistency"
+    return f"{parts[1]}.{parts[2]}" if is_ours else ""
 
 
 def test_every_page_of_every_model_in_the_admin_is_for_whom_it_is_and_nobody_else(world, people):

@@ -132,7 +132,7 @@ def test_it_starts_refuses_a_second_one_heals_survives_kills_and_leaves_nothing_
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: {"web", "worker"} <= {n for n, pid in house.pids().items() if pid != before[n]}, 30)
     assert eventually(house.is_well, 60), house.output.read_text()
-    # A child that outlives its killed parent for a moment looks like a new worker; the supervisor's word is what counts.
+    # A child that outlives its killed parent for a moment looks like a new worker: the supervisor's word counts.
     assert eventually(lambda: "worker ended (signal 9); it is started again" in house.output.read_text(), 30)
     assert eventually(lambda: "web ended (signal 9); it is started again" in house.output.read_text(), 30)
 

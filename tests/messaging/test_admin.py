@@ -98,7 +98,7 @@ def test_strangers_see_none_of_it(client, make_message, make_template):
         ({"subject": "{{ contact.first_name | upcase }}"}, "subject", "may be missing"),
         ({"body": "[x](javascript:alert(1))"}, "body", "A link must begin with"),
         ({"body": "{% include 'x' %}"}, "body", "include"),
-        ({"body_format": "blocks"}, "body", "can not be sent yet"),
+        ({"body_format": "blocks"}, "body", "blocks: This is no JSON."),
         ({"body_format": "mjml", "body": "no mjml"}, "body", "MJML must begin"),
         ({"body_format": "mjml", "body": "<mjml><mj-body><mj-raw><script>1</script></mj-raw></mj-body></mjml>"}, "body",
          "may not contain <script>"),
