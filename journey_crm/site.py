@@ -126,6 +126,7 @@ NAVIGATION = (
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
             Entry(_("Dead letters"), "inbox", model="messaging.ReturnedMail"),
             Entry(_("Complaint brake"), "pause", model="messaging.Brake"),
+            Entry(_("Sending limits"), "clock", model="messaging.DomainLimit"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),
             Entry(_("Sign-up forms"), "list", model="messaging.SignupForm"),
             Entry(_("Retention"), "box", model="contacts.RetentionRule"),

@@ -33,7 +33,18 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brake, Brand, Hit, Message, ReturnedMail, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import (
+    Brake,
+    Brand,
+    DomainLimit,
+    Hit,
+    Message,
+    ReturnedMail,
+    SendingPolicy,
+    SignupForm,
+    Suppression,
+    Template,
+)
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -127,6 +138,7 @@ MODELS = {
     "messaging.returnedmail": (f"{READ} doubtful",) * 2,
     "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
     "messaging.hit": (READ, READ),  # its report is asked for with a template
+    "messaging.domainlimit": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -213,6 +225,7 @@ def world(people, now):
     ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
     Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
+    DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)
