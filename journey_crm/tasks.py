@@ -16,7 +16,7 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import brake, delivery, hits, nightly, returning, signups, trials
+from messaging import brake, delivery, hits, nightly, onsite, returning, signups, trials
 from messaging.bounces.mailboxes import MailboxAway
 
 log = structlog.get_logger(__name__)
@@ -60,9 +60,10 @@ def deliver_webhooks() -> None:
 
 @app.task(is_idempotent=True)
 def sweep() -> None:
-    """Settles claims whose worker died."""
+    """Settles claims whose worker died, and ends what waited too long on our website."""
     with _alive("sweep"):
         delivery.sweep(now=timezone.now())
+        onsite.expire(timezone.now())
 
 
 @app.task(is_idempotent=True)

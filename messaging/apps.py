@@ -16,8 +16,10 @@ class MessagingConfig(AppConfig):
         from contacts.explaining import register_explanation
         from contacts.rules import register_leaf
         from contacts.segments import register_user_of_fields, register_user_of_segments
+        from messaging.alerts import once_an_hour
         from messaging.explaining import explain_message
         from messaging.forgetting import forget_mail
+        from messaging.gates import register_gate
         from messaging.leaf import ConsentIs
         from messaging.models import Message, Topic
         from messaging.signups import live_template, must_confirm
@@ -29,6 +31,7 @@ class MessagingConfig(AppConfig):
             lambda contact, key, now: explain_message(contact=contact, key=key, now=now).as_dict(),
             "messaging.view_message",
         )
+        register_gate(once_an_hour)
         demand_confirmation(must_confirm)
         register_topics(lambda: Topic.objects.values_list("key", flat=True))
         register_user_of_segments(users_of_segment)

@@ -183,6 +183,13 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
     return sentence(row["end_reason"]), None
 
 
+def outlook(message: int, now: datetime) -> tuple[str, str]:
+    """What all gates would make of one message as of now: ready, pending or skipped, and the reason."""
+    asked = Fragment(f"SELECT {COLUMNS} FROM messaging_message WHERE id = %(asked_id)s", {"asked_id": message})  # noqa: S608
+    row, _rivals = _judge(asked, message, now)
+    return row["new_state"], row["end_reason"] if row["new_state"] == "skipped" else ""
+
+
 def explain_message(*, contact: Contact, key: str, now: datetime) -> Explanation:
     """Why did, or would, this person get it? `key` is a message's key or a template's.
 

@@ -10,7 +10,7 @@ GATES = {
     "unsubscribed": _("The person unsubscribed from everything."),
     "topic_refused": _("The person refused this topic."),
     "no_consent": _("The topic needs consent, and the person has not given it."),
-    "no_address": _("The contact has no e-mail address or, for an SMS, no telephone number."),
+    "no_address": _("There is no address: no e-mail address or, for an SMS, no telephone number."),
     "invalid_address": _("The e-mail address or telephone number is not valid."),
     "suppressed": _("The address is suppressed: it bounced, complained, or was blocked by hand."),
     "already_sent": _("The person has already got this content."),

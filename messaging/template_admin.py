@@ -20,6 +20,7 @@ from messaging import blocks, template_views, trials
 from messaging.linting import problems_of
 from messaging.models import Template
 from messaging.preview import NotRendered, sample
+from messaging.sms_counter import counter
 from messaging.template_views import mail_page
 from messaging.uses import users_of
 
@@ -84,6 +85,14 @@ class TemplateAdmin(admin.ModelAdmin):
         (_("Links"), {"fields": ["utm"], "classes": ["collapse"]}),
     ]
 
+    class Media:
+        js = ["messaging/sms.js"]
+
+    def count(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return counter(request)
+
     @admin.display(description=_("template"), ordering="name")
     def title(self, template: Template) -> str:
         return str(template)
@@ -112,6 +121,7 @@ class TemplateAdmin(admin.ModelAdmin):
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
         return [
+            path("count/", wrap(self.count), name="messaging_template_count"),
             path("draw/", wrap(template_views.draw), name="messaging_template_draw"),
             path("draw/mail/", wrap(template_views.draw_mail), name="messaging_template_draw_mail"),
             path("people/", wrap(template_views.people), name="messaging_template_people"),

@@ -20,8 +20,9 @@ from django.db import connection
 from messaging.models import SigningKey
 
 CLICK, OPEN, PERSON, CONFIRM, MESSAGE_ID = "click", "open", "person", "confirm", "message-id"
+ONSITE = "onsite"
 # How many ids of six bytes stand in a token. Lengths are multiples of three bytes, so that each token has one spelling.
-_IDS = {CLICK: 2, OPEN: 1, PERSON: 2, CONFIRM: 1}
+_IDS = {CLICK: 2, OPEN: 1, PERSON: 2, CONFIRM: 1, ONSITE: 1}
 _TAG = 16
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SPELLING = re.compile(r"[A-Za-z0-9_-]+\Z")

@@ -188,6 +188,10 @@ class Template(models.Model):
 
     def _check_channel(self) -> None:
         """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
+        if self.channel == "alert" and self.message_class != "transactional":
+            raise ValidationError({"message_class": _("An alert does not reach the person: it is transactional.")})
+        if self.channel == "alert" and not self.subject.strip():
+            raise ValidationError({"subject": _("An alert is a mail, and a mail has a subject.")})
         if self.channel != "email":
             self.body_format = "text"
         elif self.body_format == "text":

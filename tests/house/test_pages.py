@@ -48,6 +48,9 @@ PAGES = {
     "/i18n/setlang/": "302 302 302 302 302",
     "/js/track.js": "200 200 200 200 200",
     "/v1/identify": "405 405 405 405 405",
+    "/v1/onsite": "405 405 405 405 405",
+    "/v1/onsite/shown": "405 405 405 405 405",
+    "/v1/onsite/dismissed": "405 405 405 405 405",
     "/v1/projects/{key}/settings": "404 404 404 404 404",  # for write keys only
     "/t/c/{token}": "404 404 404 404 404",  # the address is known, but this template has no link
     "/t/l/{token}": "204 204 204 204 204",  # the hidden link leads nowhere
@@ -141,7 +144,7 @@ MODELS = {
 # They take POST only.
 ACTIONS = {
     "undo": {"contacts.merge"},
-    "count": {"contacts.trait"},
+    "count": {"contacts.trait", "messaging.template"},
     "preview": {"contacts.segment"},
     "draw": None,
     "people": {"contacts.segment"},

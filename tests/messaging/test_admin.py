@@ -28,7 +28,7 @@ def test_the_list_shows_what_went_out_and_why_not(marketer, make_message, make_c
     send()
     page = marketer.get(reverse("admin:messaging_message_changelist")).content.decode()
     assert "is-good" in page
-    assert "The contact has no e-mail address or, for an SMS, no telephone number." in page
+    assert "There is no address: no e-mail address or, for an SMS, no telephone number." in page
     page = marketer.get(reverse("admin:messaging_message_changelist"), {"state": "skipped"}).content.decode()
     assert page.count("<tr") == 2
 
