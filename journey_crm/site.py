@@ -112,7 +112,7 @@ NAVIGATION = (
         (
             Entry(_("Brands"), "palette", model="messaging.Brand"),
             Entry(_("Topics"), "bell", model="messaging.Topic"),
-            Entry(_("Quiet hours and caps"), "clock", model="messaging.SendingPolicy"),
+            Entry(_("Sending policy"), "clock", model="messaging.SendingPolicy"),
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),
             Entry(_("Sign-up forms"), "list", model="messaging.SignupForm"),
