@@ -19,7 +19,7 @@ from contacts.parameters import IdFilter
 from contacts.rest import Resource
 from messaging.channels import choices
 from messaging.clicks import Scope, report
-from messaging.models import Message, Template
+from messaging.models import Message, ReusableBlock, Template
 
 
 class TemplateFilters(filters.FilterSet):
@@ -39,7 +39,7 @@ class TemplateSerializer(serializers.ModelSerializer):
         model = Template
         fields = [
             "id", "key", "name", "topic", "message_class", "channel", "language", "subject", "preheader", "body_format",
-            "body", "translations", "is_repeatable", "updated_at",
+            "body", "translations", "utm", "is_repeatable", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -99,6 +99,31 @@ class Templates(ListModelMixin, RetrieveModelMixin, Resource):
         return Response(ClicksSerializer(report(Scope.of_template(self.get_object(), since))).data)
 
 
+class ReusableBlockFilters(filters.FilterSet):
+    language = filters.CharFilter()
+
+    class Meta:
+        model = ReusableBlock
+        fields: list[str] = []
+
+
+class ReusableBlockSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ReusableBlock
+        fields = ["id", "key", "name", "language", "body_format", "body", "translations", "updated_at"]
+        read_only_fields = fields
+
+
+class ReusableBlocks(ListModelMixin, RetrieveModelMixin, Resource):
+    """Parts of mails that are written once; they are written by journeys as code or in the admin."""
+
+    needs = {"list": "read messaging.view_reusableblock", "retrieve": "read messaging.view_reusableblock"}
+    filterset_class = ReusableBlockFilters
+    serializer_class = ReusableBlockSerializer
+    queryset = ReusableBlock.objects.all()
+    lookup_field = "key"
+
+
 class MessageFilters(filters.FilterSet):
     contact = IdFilter(field_name="contact_id")
     state = filters.ChoiceFilter(choices=Message.STATES)
@@ -143,4 +168,8 @@ class Messages(ListModelMixin, RetrieveModelMixin, Resource):
         return found.filter(contact__in=Contact.objects.visible_to(self.request.user))
 
 
-ROUTES: dict[str, type] = {"templates": Templates, "messages": Messages}
+ROUTES: dict[str, type] = {
+    "templates": Templates,
+    "reusable_blocks": ReusableBlocks,
+    "messages": Messages,
+}

@@ -24,8 +24,8 @@ SELECT method, user_agent, network, is_open, array_agg(id), min(hit_at), max(hit
 -- judge_hits --
 -- These hits, each with its verdict: why it was a program, or nothing. “agents” says what shows from one alone.
 SELECT h.id, h.message_id, h.link_id, h.hit_at, h.user_agent, h.machine_reason AS former, m.contact_id, m.journey_key,
-    m.template_id, m.language,
-    CASE WHEN h.link_id IS NULL THEN 'email.opened' ELSE 'email.clicked' END AS kind,
+    m.template_id, m.language, m.channel,
+    m.channel || CASE WHEN h.link_id IS NULL THEN '.opened' ELSE '.clicked' END AS kind,
     CASE
         WHEN h.link_id = 0 THEN 'honeypot'
         WHEN EXISTS (
@@ -36,8 +36,9 @@ SELECT h.id, h.message_id, h.link_id, h.hit_at, h.user_agent, h.machine_reason A
                       AND hidden.user_agent = h.user_agent)) THEN 'honeypot'
         WHEN agent.reason <> '' THEN agent.reason
         -- Its mail is still being handed over, or was a moment ago.
-        WHEN m.state = 'sending' OR h.hit_at >= coalesce(m.begun_at, m.sent_at)
-            AND h.hit_at < coalesce(m.sent_at, m.begun_at)
+        WHEN m.channel = 'onsite' THEN ''  -- a person on our website may well be as quick
+        WHEN m.state = 'sending' OR h.hit_at >= coalesce(m.claimed_at, m.sent_at)
+            AND h.hit_at < coalesce(m.sent_at, m.claimed_at)
                 + CASE WHEN h.link_id IS NULL THEN interval '5 seconds' ELSE interval '2 seconds' END THEN 'too_fast'
         WHEN h.link_id IS NOT NULL AND (v.link_counts ->> m.language)::int >= 2 AND EXISTS (
             SELECT FROM messaging_hit first
@@ -79,7 +80,7 @@ WITH judged AS (
     WHERE h.id = asked.id
 )
 INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-SELECT 'email', 'hit:' || judged.id, kind, 'email', hit_at, %(now)s, contact_id, jsonb_strip_nulls(jsonb_build_object(
+SELECT channel, 'hit:' || judged.id, kind, channel, hit_at, %(now)s, contact_id, jsonb_strip_nulls(jsonb_build_object(
         'message', message_id, 'template', t.key, 'journey', journey_key, 'url', l.url, 'user_agent', user_agent,
         'machine_reason', nullif(reason, ''), 'rule_version', %(version)s, 'hit', judged.id))
 FROM judged
@@ -98,7 +99,7 @@ WITH judged AS (
     -- What the inbox still holds is told right at once.
     UPDATE contacts_incoming i SET properties = (i.properties - 'machine_reason') || jsonb_strip_nulls(jsonb_build_object(
         'machine_reason', nullif(judged.reason, ''), 'rule_version', %(version)s))
-    FROM judged WHERE i.source = 'email' AND i.message_id = 'hit:' || judged.id
+    FROM judged WHERE i.source = judged.channel AND i.message_id = 'hit:' || judged.id
 ), known AS (
     SELECT t.id AS touchpoint_id, t.is_machine, judged.*
     FROM judged
