@@ -11,28 +11,16 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from contacts.models import Contact
-from messaging import tokens
+from messaging import brake, tokens, utm
 from messaging.explaining import why
 from messaging.links import host
-from messaging.linting import problems_of
-from messaging.models import (
-    Brand,
-    Cap,
-    Message,
-    SegmentZone,
-    SendingPolicy,
-    Suppression,
-    Template,
-    Topic,
-)
-from messaging.preview import NotRendered, rendered, sample
+from messaging.models import Brand, Cap, Message, SegmentZone, SendingPolicy, Template, Topic, UtmRules
+from messaging.preview import NotRendered, rendered
 from messaging.reason_pages import ledger_page, why_page
 from messaging.reasons import sentence
-from messaging.uses import users_of
+from messaging.template_views import mail_page
 
 COLOURS = {
     "sent": "is-good",
@@ -42,18 +30,6 @@ COLOURS = {
     "skipped": "is-warn",
     "failed": "is-bad",
 }
-
-
-def mail_page(html: str) -> HttpResponse:
-    """A mail for an iframe: it may show pictures and colours, and neither run scripts nor reach the page around it."""
-    response = HttpResponse(html)
-    response["Content-Security-Policy"] = (
-        "sandbox; default-src 'none'; img-src https: http: data:; style-src 'unsafe-inline'; form-action 'none'; "
-        "base-uri 'none'; frame-ancestors 'self'"
-    )
-    response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 class OneRow(admin.ModelAdmin):
@@ -78,15 +54,6 @@ class OneRow(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.pk = 1
         super().save_model(request, obj, form, change)
-
-
-@admin.register(Brand)
-class BrandAdmin(OneRow):
-    fieldsets = [
-        (None, {"fields": ["name", "sender", "reply_to", "postal_address", "website"]}),
-        (_("Look"), {"fields": ["logo_url", "colours"]}),
-        (_("Words"), {"fields": ["banned_words", "legal"]}),
-    ]
 
 
 class CapInline(admin.TabularInline):
@@ -122,6 +89,34 @@ class SendingPolicyAdmin(OneRow):
     ]
 
 
+@admin.register(UtmRules)
+class UtmRulesAdmin(OneRow):
+    fieldsets = [
+        (None, {"fields": ["is_active", "example"]}),
+        (
+            _("What is added"),
+            {
+                "fields": [*utm.PARAMETERS],
+                "description": _(
+                    "Texts with placeholders: {journey}, {template}, {topic}, {class}, {language}. An empty one adds "
+                    "nothing, and what an author wrote into a link by hand stays."
+                ),
+            },
+        ),
+        (_("To which links"), {"fields": ["hosts", "is_everywhere"]}),
+    ]
+    readonly_fields = ["example"]
+
+    @admin.display(description=_("example"))
+    def example(self, rules: UtmRules) -> str:
+        """A link as it would leave."""
+        brand = Brand.objects.first()
+        website = (brand.website if brand else "") or "https://www.example.com"
+        names = {"template": "hello", "topic": "newsletter", "class": "marketing"}
+        tags = utm.in_language(rules.tags(own={}, names=names, website=website), "en")
+        return format_html("<code>{}</code>", utm.of_journey(utm.tag(f"{website}#plans", tags), "trial-onboarding"))
+
+
 @admin.register(Topic)
 class TopicAdmin(admin.ModelAdmin):
     list_display = ["key", "name", "is_opt_in", "is_double_opt_in"]
@@ -133,124 +128,6 @@ class TopicAdmin(admin.ModelAdmin):
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Topic | None = None) -> dict:
         return {} if obj else self.prepopulated_fields
-
-
-@admin.register(Template)
-class TemplateAdmin(admin.ModelAdmin):
-    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
-    list_filter = ["channel", "message_class"]
-    list_select_related = ["topic"]
-    search_fields = ["key", "name", "subject"]
-    prepopulated_fields = {"key": ["name"]}
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("name", "key"),
-                    ("channel", "message_class", "topic"),
-                    "is_repeatable",
-                    ("quiet_hours", "holdout"),
-                ]
-            },
-        ),
-        (_("Text"), {"fields": ["language", "subject", "preheader", "body_format", "body"]}),
-        (_("Other languages"), {"fields": ["translations"]}),
-    ]
-
-    @admin.display(description=_("template"), ordering="name")
-    def title(self, template: Template) -> str:
-        return str(template)
-
-    @admin.display(description=_("languages"))
-    def languages(self, template: Template) -> str:
-        return ", ".join(template.variants)
-
-    @admin.display(description=_("preview"))
-    def look(self, template: Template) -> str:
-        url = reverse("admin:messaging_template_preview", args=[template.pk])
-        return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Preview"))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Template | None = None) -> list[str]:
-        # Journeys know a template by its key.
-        return ["key"] if obj else []
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Template | None = None) -> dict:
-        return {} if obj else self.prepopulated_fields
-
-    def get_urls(self) -> list:
-        wrap = self.admin_site.admin_view
-        return [
-            path("<int:pk>/preview/", wrap(self.preview), name="messaging_template_preview"),
-            path("<int:pk>/preview/mail/", wrap(self.preview_mail), name="messaging_template_preview_mail"),
-            *super().get_urls(),
-        ]
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple:
-        # What is named as protected is shown, and neither the page nor the action on many deletes it.
-        found = super().get_deleted_objects(objs, request)
-        users = [f"{template}: {user}" for template in objs for user in users_of(template)]
-        return *found[:3], [*found[3], *users]
-
-    def save_model(self, request: HttpRequest, obj: Template, form: Any, change: bool) -> None:
-        obj.updated_at = timezone.now()
-        super().save_model(request, obj, form, change)
-        for problem in problems_of(obj):
-            say = messages.error if problem.severity == "error" else messages.warning
-            say(request, f"{problem.field}: {problem.sentence}")
-
-    def _asked(self, request: HttpRequest, pk: int) -> tuple[Template, Contact | None, str]:
-        """The template, the contact it is shown as, and the language asked for."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        template = get_object_or_404(Template.objects.select_related("topic"), pk=pk)
-        contact = None
-        if number := request.GET.get("contact", ""):
-            people = Contact.objects.visible_to(request.user).living().select_related("company")
-            wanted = (
-                {"pk": int(number)} if number.isdecimal() and len(number) < 19 else {"email": number.strip().lower()}
-            )
-            contact = people.filter(**wanted).first()
-            if contact is None:
-                raise Http404
-        return template, contact, request.GET.get("language", "")
-
-    def preview(self, request: HttpRequest, pk: int) -> HttpResponse:
-        missing = ""
-        try:
-            template, contact, language = self._asked(request, pk)
-        except Http404:
-            if not request.GET.get("contact"):
-                raise
-            template, contact, language = get_object_or_404(Template, pk=pk), None, request.GET.get("language", "")
-            missing = gettext("There is no such contact.")
-        shown, problem = None, missing
-        try:
-            shown = sample(template=template, contact=contact, language=language, now=timezone.now())
-        except NotRendered as error:
-            problem = str(error)
-        return render(
-            request,
-            "messaging/preview.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": template,
-                "template": template,
-                "opts": self.opts,
-                "contact": contact,
-                "shown": shown,
-                "problem": problem,
-                "languages": list(template.variants),
-                "language": language,
-            },
-        )
-
-    def preview_mail(self, request: HttpRequest, pk: int) -> HttpResponse:
-        template, contact, language = self._asked(request, pk)
-        try:
-            return mail_page(sample(template=template, contact=contact, language=language, now=timezone.now()).html)
-        except NotRendered:
-            raise Http404 from None
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -376,6 +253,14 @@ class MessageAdmin(admin.ModelAdmin):
             raise Http404 from None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
+        if request.method == "GET" and (held := brake.pulled()):
+            messages.error(
+                request,
+                format_html(
+                    '{} {} <a href="{}">{}</a>', _("All marketing is held back."), brake.in_words(held),
+                    reverse("admin:messaging_brake_changelist"), _("Look at the brake"),
+                ),
+            )  # fmt: skip
         uncertain = Message.objects.uncertain().aggregate(count=Count("pk"))["count"]
         if uncertain and request.method == "GET" and request.GET.get("state") != "uncertain":
             messages.warning(
@@ -390,26 +275,14 @@ class MessageAdmin(admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class SuppressionReason(admin.SimpleListFilter):
-    title = _("reason")
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list:
-        return Suppression.REASONS
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(reason=self.value()) if self.value() in dict(Suppression.REASONS) else queryset
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(admin.ModelAdmin):
-    list_display = ["address", "reason", "suppressed_at", "detail"]
-    list_filter = [SuppressionReason]
-    search_fields = ["address"]
-    ordering = ["-suppressed_at", "-pk"]
-    fields = ["address", "reason", "detail"]
-    show_full_result_count = False
-
-
 # The other screens of this app register themselves when they are read.
-from messaging import signup_admin  # noqa: E402, F401
+from messaging import (  # noqa: E402
+    brand_admin,  # noqa: F401
+    click_admin,  # noqa: F401
+    limit_admin,  # noqa: F401
+    return_admin,  # noqa: F401
+    reusable_admin,  # noqa: F401
+    signup_admin,  # noqa: F401
+    suppression_admin,  # noqa: F401
+    template_admin,  # noqa: F401
+)

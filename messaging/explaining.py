@@ -12,7 +12,7 @@ from contacts.models import Contact
 from contacts.sql import Fragment
 from messaging.checklist import Check, as_it_was, capped_by, checklist, in_words, numbers_of
 from messaging.gates import COLUMNS, SQL, judged
-from messaging.models import Message, Template
+from messaging.models import Brake, Message, Template
 from messaging.reasons import WAITS, sentence
 
 _ROW = (
@@ -167,8 +167,13 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
     """What would become of it now, in a sentence; and when the gates ask it (again), where they do."""
     if message is not None and message.is_held:
         return _("It waits because its journey is paused."), None
+    if message is not None and row["message_class"] == "marketing" and Brake.objects.filter(released_at=None).exists():
+        return _("It waits because all marketing is held back: too many people complained."), None
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker."), None
+    if message is not None and message.reason == "throttled" and message.due_at > now:
+        moment = {"moment": in_words(message.due_at)}
+        return _("It waits for a sending limit until %(moment)s.") % moment, message.due_at
     if message is not None and message.due_at > now:
         moment = {"moment": in_words(message.due_at)}
         if message.waits_for in WAITS:
@@ -179,6 +184,13 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
     if row["new_state"] == "pending":
         return str(WAITS[row["stopped_by"]]) % {"moment": in_words(row["new_due"])}, row["new_due"]
     return sentence(row["end_reason"]), None
+
+
+def outlook(message: int, now: datetime) -> tuple[str, str]:
+    """What all gates would make of one message as of now: ready, pending or skipped, and the reason."""
+    asked = Fragment(f"SELECT {COLUMNS} FROM messaging_message WHERE id = %(asked_id)s", {"asked_id": message})  # noqa: S608
+    row, _rivals = _judge(asked, message, now)
+    return row["new_state"], row["end_reason"] if row["new_state"] == "skipped" else ""
 
 
 def explain_message(*, contact: Contact, key: str, now: datetime) -> Explanation:

@@ -53,6 +53,9 @@ COLUMNS = """id, contact_id, template_id, message_class, channel, is_ghost, tier
 # Nobody but an app above knows journeys (see `register_quiet_hours`).
 _NO_JOURNEYS = Fragment("SELECT NULL::text AS key, NULL::text AS quiet_hours WHERE false")
 
+# Marketing waits while the complaint brake holds it (see `brake`).
+_LET_GO = "(m.message_class <> 'marketing' OR NOT EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))"
+
 _gates: list[Callable[[datetime], Fragment]] = []
 _quiet_hours: list[Fragment] = []
 
@@ -210,7 +213,7 @@ def arbitrate(now: datetime, after: int, upto: int) -> int:
         return 0
     if SQL["any_holdout"].value():
         SQL["draw_holdouts"].run(now=now)
-    due = f"SELECT {COLUMNS} FROM messaging_message WHERE state = 'pending' AND due_at <= %(now)s AND NOT is_held"  # noqa: S608
+    due = f"SELECT {COLUMNS} FROM messaging_message m WHERE state = 'pending' AND due_at <= %(now)s AND NOT is_held AND {_LET_GO}"  # noqa: S608, E501
     with transaction.atomic():
         SQL["size_up_judging"].rows(now=now, crowd=CROWD)
         return int(SQL["arbitrate_messages"].value(fragments={"judged": judged(Fragment(due), now)}, now=now))

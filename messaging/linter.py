@@ -5,13 +5,13 @@ cannot know by itself, the brand's voice, the fields of contacts and the links t
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from messaging import linter_looks, linter_words, liquid, markup, texts
+from messaging import blocks, linter_looks, linter_words, liquid, markup, texts
 from messaging.linter_rules import RULES, Problem, Rule, in_words, problem
 
 __all__ = ["ALWAYS", "PLACEHOLDER_BRAND", "RULES", "Around", "Problem", "Rule", "check", "in_words"]
@@ -60,10 +60,10 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
     variant = content["variants"][language]
     texts = {name: str(variant.get(name) or "") for name in names}
     found = list(_of_form(texts, names, language))
-    is_block = content["body_format"] == "blocks"
     for name, text in texts.items():
-        # Blocks are JSON: their Liquid is read once they have become HTML.
-        if not (is_block and name == "body"):
+        if content["body_format"] == "blocks" and name == "body":
+            found += _of_blocks(text, names[name], language, around)
+        else:
             found += _of_liquid(text, names[name], language, around, is_html=name != "subject")
     if any(one.is_unsendable for one in found):
         return found
@@ -74,15 +74,13 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
         return [*found, problem("markup", names["body"], language, reason=str(error))]
     except liquid.RenderError as error:
         return [*found, problem("liquid", names["body"], language, reason=str(error))]
-    if is_block:
-        found += _of_liquid(letter.html, names["body"], language, around, is_html=True)
     look = linter_looks.look_at(letter)
     said = said_in(content, language, look)
     sources = {names[name]: text for name, text in texts.items()}
     body = names["body"]
     subject, preheader = (said[names[name]][0] if said[names[name]] else "" for name in ("subject", "preheader"))
     found += linter_looks.of_the_law(look, content, language, body)
-    found += linter_looks.of_looks(look, language, body)
+    found += linter_looks.of_looks(look, language, body, texts["body"])
     found += linter_looks.of_links(look, language, body, texts["body"], around.dead)
     found += linter_looks.of_size(letter, look, language, body)
     found += linter_looks.of_brand(texts["body"], content["brand"], language, body)
@@ -101,11 +99,13 @@ def _of_plain_text(content: Mapping[str, Any], language: str, around: Around) ->
     found = [problem("empty", names["body"], language)] if not sources["body"].strip() else []
     for name, text in sources.items():
         found += _of_liquid(text, names[name], language, around, is_html=False)
-    if content["channel"] == "sms" and not any(one.is_unsendable for one in found):
+    if any(one.is_unsendable for one in found):
+        return found
+    if content["channel"] == "sms":
         length = texts.counted(sources["body"], language=language, message_class=content["message_class"])
         if length.parts > texts.MOST_PARTS:
             found.append(problem("too_many_parts", names["body"], language, reason=texts.too_long(length)))
-    said = {names[name]: [linter_looks.without_liquid(text, is_html=False)] for name, text in sources.items() if text}
+    said = said_plainly(content, language)
     named = {names[name]: text for name, text in sources.items()}
     found += linter_words.of_words(said, named, language, around.voice)
     return found
@@ -126,6 +126,16 @@ def said_in(content: Mapping[str, Any], language: str, look: linter_looks.Look) 
         names["preheader"]: [flat["preheader"]] if flat["preheader"] else [],
         names["body"]: linter_looks.words_of(look, frame),
     }
+
+
+def said_plainly(content: Mapping[str, Any], language: str) -> dict[str, list[str]]:
+    """The same of a message that is no mail."""
+    names, variant = names_of(content, language), content["variants"][language]
+    flat = {
+        name: linter_looks.plain(linter_looks.without_liquid(str(variant.get(name) or ""), is_html=False))
+        for name in ("subject", "body")
+    }
+    return {names[name]: [text] if text else [] for name, text in flat.items()}
 
 
 def _of_form(texts: Mapping[str, str], names: Mapping[str, str], language: str) -> Iterator[Problem]:
@@ -154,6 +164,23 @@ def _of_liquid(source: str, name: str, language: str, around: Around, *, is_html
         if not is_known and token.path not in told:
             told.add(token.path)
             yield problem("unknown_token", name, language, excerpt=token.path, line=token.line, path=token.path)
+
+
+def _of_blocks(body: str, name: str, language: str, around: Around) -> Iterator[Problem]:
+    """What is wrong with blocks and the Liquid in each of their texts; every sentence begins with a block's path."""
+    if not body.strip():
+        return  # said already
+    try:
+        written = blocks.read(body)
+    except blocks.BlocksError as error:
+        for one in error.wrong:
+            yield problem("markup", name, language, excerpt=one.path, reason=str(one))
+        return
+    if not written:
+        yield problem("empty", name, language)
+    for path, text in blocks.texts(written):
+        for found in _of_liquid(text, name, language, around, is_html=True):
+            yield replace(found, values={**found.values, "block": path})
 
 
 def _of_languages(content: Mapping[str, Any], voice: Mapping[str, Any]) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ language, not once for a mail.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape, unescape
 from html.parser import HTMLParser
@@ -16,10 +16,9 @@ import css_inline
 import mrml
 import nh3
 from django.utils.translation import gettext as _
-from django.utils.translation import override
 from markdown_it import MarkdownIt
 
-from messaging import plaintext
+from messaging import blockmarkup, blocks, frame, plaintext, utm
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _MARK = re.compile(r"xLQ(\d+)Qx|<!--LQ(\d+)-->|&lt;!--LQ(\d+)--&gt;")
@@ -44,7 +43,16 @@ class Hidden:
         return f"<!--LQ{number}-->" if is_tag else f"xLQ{number}Qx"
 
     def restore(self, text: str) -> str:
-        return _MARK.sub(lambda match: self.pieces[int(match[1] or match[2] or match[3])], text)
+        def piece(match: re.Match) -> str:
+            # Whoever writes what looks like a mark keeps it.
+            number = int(match[1] or match[2] or match[3])
+            return self.pieces[number] if number < len(self.pieces) else match[0]
+
+        return _MARK.sub(piece, text)
+
+    def in_attribute(self, source: str) -> str:
+        """A text for an attribute: all of its Liquid behind marks that are words."""
+        return _LIQUID.sub(lambda match: self.mark(match[0]), source)
 
 
 def hide(source: str, hidden: Hidden) -> str:
@@ -182,77 +190,16 @@ def _from_mjml(source: str, hidden: Hidden, language: str) -> str:
     return html
 
 
-# The brand around it -------------------------------------------------------------------------------------------------
-
-_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|[a-z]{3,20}")
-
-
-def _colour(brand: dict[str, Any], name: str, default: str) -> str:
-    value = str((brand.get("colours") or {}).get(name, ""))
-    return value if _COLOUR.fullmatch(value) else default
-
-
-def _preheader(text: str) -> str:
-    # Invisible blanks keep the mail's first words out of the preview line. Not in the text part: nothing hides there.
-    return (
-        f'<div data-html-only style="display:none;max-height:0;overflow:hidden">{text}{"&#8199;&#65279;" * 20}</div>'
-        if text
-        else ""
-    )
-
-
-def _header(brand: dict[str, Any]) -> str:
-    name, primary = escape(brand["name"]), _colour(brand, "primary", "#1a56db")
-    logo = str(brand.get("logo_url") or "")
-    inner = name
-    if logo.startswith(("https://", "http://")):
-        inner = f'<img src="{escape(logo)}" alt="{name}" height="40" style="border:0;height:40px">'
-    return (
-        f'<div style="padding:20px 24px;border-top:4px solid {primary};font-size:18px;font-weight:bold;'
-        f'color:{primary}">'
-        f"{inner}</div>"
-    )
-
-
-def _footer(brand: dict[str, Any], *, may_unsubscribe: bool, language: str, hidden: Hidden) -> str:
-    lines = [f"{escape(brand['name'])}<br>{escape(brand['postal_address'])}"]
-    legal = brand.get("legal") or {}
-    if text := legal.get(language) or legal.get(language.split("-")[0]) or legal.get(""):
-        lines.append(escape(str(text)))
-    if may_unsubscribe:
-        style = 'style="color:#555555;text-decoration:underline"'
-        with override(language):
-            unsubscribe, preferences = escape(_("Unsubscribe")), escape(_("Choose what you hear from us"))
-        lines.append(
-            f'<a href="{hidden.mark("{{ links.unsubscribe }}")}" {style}>{unsubscribe}</a> · '
-            f'<a href="{hidden.mark("{{ links.preferences }}")}" {style}>{preferences}</a>'
-        )
-    text = "".join(f'<p style="margin:0 0 8px">{line}</p>' for line in lines)
-    return (
-        '<div style="padding:20px 24px;font-family:Arial,Helvetica,sans-serif;font-size:12px;line-height:18px;'
-        f'color:#555555;border-top:1px solid #dddddd">{text}</div>'
-    )
-
-
-_SHELL_CSS = """
-body {{ margin: 0; background-color: #f4f4f5; font-family: Arial, Helvetica, sans-serif; }}
-.letter {{ width: 100%; max-width: 600px; margin: 0 auto; background-color: #ffffff; }}
-.text {{ padding: 8px 24px 24px; font-size: 16px; line-height: 24px; color: #1f2328; text-align: left; }}
-.text a {{ color: {primary}; }}
-.text h1 {{ font-size: 24px; line-height: 32px; }}
-.text h2 {{ font-size: 20px; line-height: 28px; }}
-.text p, .text ul, .text ol {{ margin: 0 0 16px; }}
-.text img {{ max-width: 100%; border: 0; }}
-.text blockquote {{ margin: 0 0 16px; padding-left: 16px; border-left: 3px solid #dddddd; }}
-"""
+# One language as a letter --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Letter:
     """One language of a template as Liquid sources: what is left to do is to fill in values.
 
-    `links` are the addresses to be tracked; `{{ tracked.l0 }}` in the sources is the first one. Where
-    `has_personal_links`, some stand between OPEN and CLOSE and are known only for each person.
+    `links` are the addresses to be tracked, with their campaign's parameters (see `utm`); `{{ tracked.l0 }}` in the
+    sources is the first one. Where `has_personal_links`, some stand between OPEN and CLOSE and are known only for each
+    person; `tags` is what is added to those.
     """
 
     language: str
@@ -261,12 +208,13 @@ class Letter:
     text: str
     links: tuple[str, ...]
     has_personal_links: bool
+    tags: Mapping[str, Any] | None = None
 
 
 _ANCHOR = re.compile(r"(<a\b[^>]*?\bhref=)([\"'])(.*?)\2", re.DOTALL | re.IGNORECASE)
 
 
-def _take_links(html: str, hidden: Hidden) -> tuple[str, list[str], bool]:
+def _take_links(html: str, hidden: Hidden, tags: Mapping[str, Any] | None) -> tuple[str, list[str], bool]:
     """Puts a mark in the place of each address that is to be tracked."""
     links: list[str] = []
     personal = False
@@ -283,6 +231,7 @@ def _take_links(html: str, hidden: Hidden) -> tuple[str, list[str], bool]:
             return f'{match[1]}"{OPEN}{escape(url)}{CLOSE}"'
         if not url.lower().startswith(("http://", "https://")):
             return match[0]
+        url = utm.tag(url, tags)
         if url not in links:
             links.append(url)
         return f'{match[1]}"{hidden.mark(f"{{{{ tracked.l{links.index(url)} }}}}")}"'
@@ -297,28 +246,38 @@ def build(content: dict[str, Any], language: str) -> Letter:
     """
     variant, brand, hidden = content["variants"][language], content["brand"], Hidden()
     may_unsubscribe = content["message_class"] != "transactional"
-    source = hide(variant["body"], hidden)
-    preheader = _preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
-    footer = _footer(brand, may_unsubscribe=may_unsubscribe, language=language, hidden=hidden)
+    kit = frame.Kit.of(brand)
+    preheader = frame.preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
+    if content["message_class"] == "marketing":
+        preheader = frame.hidden_link(hidden.mark("{{ links.hidden }}")) + preheader
+    footer = frame.footer(brand, kit, may_unsubscribe=may_unsubscribe, language=language, mark=hidden.mark)
     pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
     body_format = content["body_format"]
     if body_format == "mjml":
-        html = _from_mjml(source, hidden, language)
+        html = _from_mjml(hide(variant["body"], hidden), hidden, language)
         html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
         html = _before_end(html, f'<div style="max-width:600px;margin:0 auto">{footer}</div>{pixel}')
+    elif body_format == "blocks":
+        html = _from_blocks(content, language, hidden, kit, header=frame.header(brand, kit), footer=footer)
+        html = re.sub(r"(<body[^>]*>)", lambda match: match[0] + preheader, html, count=1)
+        html = _before_end(frame.knows_dark(html, kit), pixel)
     elif body_format in _READERS:
-        body, styles = _READERS[body_format](source, hidden)
-        css = _SHELL_CSS.format(primary=_colour(brand, "primary", "#1a56db")) + styles
+        body, styles = _READERS[body_format](hide(variant["body"], hidden), hidden)
+        css = frame.shell_css(kit) + styles
         html = (
             f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{css}</style></head><body>'
-            f'{preheader}<div class="letter">{_header(brand)}<div class="text">{body}</div>{footer}</div>{pixel}'
+            f'{preheader}<div class="letter">{frame.header(brand, kit)}<div class="text">{body}</div>{footer}</div>'
+            f"{pixel}"
             "</body></html>"
         )
         html = _inliner.inline(html)
+        if body_format == "markdown":
+            html = frame.knows_dark(html, kit)
     else:
-        raise MarkupError(_("Mails made of blocks can not be sent yet; write Markdown, MJML or HTML."))
-    html, links, personal = _take_links(html, hidden)
+        raise MarkupError(_("A mail is written in Markdown, blocks, MJML or HTML."))
+    tags = utm.in_language(content.get("utm"), language)
+    html, links, personal = _take_links(html, hidden, tags)
     text = plaintext.from_html(html)
     html = re.sub(r' data-html-only(="")?', "", html)
     return Letter(
@@ -328,7 +287,30 @@ def build(content: dict[str, Any], language: str) -> Letter:
         text=hidden.restore(text),
         links=tuple(links),
         has_personal_links=personal,
+        tags=tags,
     )
+
+
+def _from_blocks(
+    content: dict[str, Any], language: str, hidden: Hidden, kit: frame.Kit, *, header: str, footer: str
+) -> str:
+    variant, css = content["variants"][language], frame.block_css(kit)
+    setting = blockmarkup.Setting(
+        language=language,
+        kit=kit,
+        line=lambda text: escape(hide(text, hidden)),
+        markdown=lambda text: _inliner.inline_fragment(_from_markdown(hide(text, hidden), hidden)[0], css),
+        address=hidden.in_attribute,
+        tag=lambda liquid: hidden.mark(liquid, is_tag=True),
+        reusable=content.get("reusable") or {},
+    )
+    try:
+        source = blockmarkup.to_mjml(
+            blocks.read(variant["body"]), setting, title=content["brand"]["name"], header=header, footer=footer
+        )
+    except blocks.BlocksError as error:
+        raise MarkupError(str(error)) from error
+    return setting.restore(setting.restore(_from_mjml(source, hidden, language)))
 
 
 _READERS: dict[str, Callable[[str, Hidden], tuple[str, str]]] = {"markdown": _from_markdown, "html": _from_html}

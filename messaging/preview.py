@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from contacts.models import Contact
-from messaging import liquid, markup
+from messaging import liquid, markup, utm
 from messaging.models import Brand, Message, Template
 from messaging.skeleton import Addressee, Skeleton
 from messaging.texts import Text
@@ -37,8 +37,14 @@ def _render(letter: Skeleton | Text, context: Mapping[str, Any], moment: str, la
         address="",
         message_id="",
         date="",
-        links={"open": "data:,", "unsubscribe": "#unsubscribe", "preferences": "#preferences", "confirm": "#confirm"},
-        tracked={f"l{number}": url for number, url in enumerate(links)},
+        links={
+            "open": "data:,",
+            "hidden": "#",
+            "unsubscribe": "#unsubscribe",
+            "preferences": "#preferences",
+            "confirm": "#confirm",
+        },  # fmt: skip
+        tracked={f"l{number}": utm.of_journey(url, "") for number, url in enumerate(links)},
     )
     values = letter.values(context, to, moment)
     html, text = letter.bodies(values, {})
@@ -64,13 +70,21 @@ def sample(*, template: Template, contact: Contact | None, language: str, now: d
     Raises NotRendered, for instance where a value of this contact is missing.
     """
     try:
-        brand = Brand.objects.first() or Brand(name=_("Your brand"), sender="brand@example.com", postal_address="…")
-        content = content_of(template, brand)
-        chosen = language_for(content, language or (contact.language if contact else ""))
-        person = _values(contact) if contact else {"email": "eva@example.com", "id": 0}
-        return _render(compiled(content, chosen), {"contact": person}, now.isoformat(), chosen)
+        content, chosen, context = prepared(template=template, contact=contact, language=language)
+        return _render(compiled(content, chosen), context, now.isoformat(), chosen)
     except (liquid.RenderError, markup.MarkupError, NoBrand, ValueError) as error:
         raise NotRendered(str(error)) from error
+
+
+def prepared(
+    *, template: Template, contact: Contact | None, language: str
+) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """What a look at a template is made of: its content, the language, and the values of the contact or of nobody."""
+    brand = Brand.objects.first() or Brand(name=_("Your brand"), sender="brand@example.com", postal_address="…")
+    content = content_of(template, brand)
+    chosen = language_for(content, language or (contact.language if contact else ""))
+    person = _values(contact) if contact else {"email": "eva@example.com", "id": 0}
+    return content, chosen, {"contact": person}
 
 
 def _values(contact: Contact) -> dict[str, Any]:

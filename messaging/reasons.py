@@ -10,7 +10,7 @@ GATES = {
     "unsubscribed": _("The person unsubscribed from everything."),
     "topic_refused": _("The person refused this topic."),
     "no_consent": _("The topic needs consent, and the person has not given it."),
-    "no_address": _("The contact has no e-mail address or, for an SMS, no telephone number."),
+    "no_address": _("There is no address: no e-mail address or, for an SMS, no telephone number."),
     "invalid_address": _("The e-mail address or telephone number is not valid."),
     "suppressed": _("The address is suppressed: it bounced, complained, or was blocked by hand."),
     "already_sent": _("The person has already got this content."),
@@ -30,6 +30,11 @@ DELIVERY = {
     "bounced": _("The mail server said that the address does not exist."),
     "refused": _("The mail server refused the message for good."),
     "gave_up": _("The mail server did not take the message after several attempts."),
+}
+
+# Put off while it was about to be handed over; it has not ended.
+WAITING = {
+    "throttled": _("It waits because its provider, or all mail, gets no more for now."),
 }
 
 # Withdrawn before the gates or after them.
@@ -61,7 +66,7 @@ WAITS = {
     "throttle": _("It is late, and what is late leaves at a throttle; its turn comes on %(moment)s."),
 }
 
-REASONS = GATES | DELIVERY | WITHDRAWN
+REASONS = GATES | DELIVERY | WAITING | WITHDRAWN
 
 
 def sentence(reason: str) -> str:

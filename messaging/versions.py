@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from messaging.models import Brand, Template, TemplateVersion
+from messaging.models import Brand, Template, TemplateVersion, UtmRules
 from messaging.skeleton import Skeleton
 from messaging.texts import Text
 
@@ -25,7 +25,7 @@ def content_of(template: Template, brand: Brand | None) -> dict[str, Any]:
         raise NoBrand(_("There is no brand yet: fill in its name, sender and postal address first."))
     # Of mails it is not said, so that versions frozen before there were other channels stay what they are.
     channel = {} if template.channel == "email" else {"channel": template.channel}
-    return channel | {
+    content = channel | {
         "language": template.language,
         "body_format": template.body_format,
         "message_class": template.message_class,
@@ -47,6 +47,18 @@ def content_of(template: Template, brand: Brand | None) -> dict[str, Any]:
             )
         },  # fmt: skip
     }
+    # What is not used is not named, so that versions frozen before there was any stay the same.
+    if reusable := template.reusable():
+        content["reusable"] = reusable
+    rules = UtmRules.objects.first()
+    names = {
+        "template": template.key,
+        "topic": template.topic.key if template.topic else "",
+        "class": template.message_class,
+    }
+    if rules and (tags := rules.tags(own=template.utm, names=names, website=brand.website)):
+        content["utm"] = tags
+    return content
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

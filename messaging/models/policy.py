@@ -115,6 +115,8 @@ class Suppression(models.Model):
     reason = models.TextField(_("reason"), choices=REASONS)
     detail = models.TextField(_("detail"), blank=True, default="")
     suppressed_at = models.DateTimeField(_("since"), default=timezone.now)
+    # Because of which message; no foreign key, for it says nothing where that is gone.
+    message_id = models.BigIntegerField(_("message"), null=True)
 
     class Meta:
         verbose_name = _("suppressed address")
@@ -122,6 +124,7 @@ class Suppression(models.Model):
         indexes = [
             models.Index(fields=["address"], name="suppression_legal_hold", condition=Q(reason="legal_hold")),
         ]
+        permissions = [("lift_complaint", "Can write again to somebody who complained")]
         constraints = [
             # The gates look for this form; an address in another one would stop nothing.
             models.CheckConstraint(

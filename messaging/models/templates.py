@@ -1,5 +1,7 @@
 """What a message says, and what it is about."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
@@ -7,8 +9,10 @@ from django.db.models import Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from messaging import blocks, utm
 from messaging.channels import choices
 from messaging.linter import PLACEHOLDER_BRAND, check
+from messaging.models.reusable import ReusableBlock
 
 
 class Topic(models.Model):
@@ -18,6 +22,7 @@ class Topic(models.Model):
     name = models.TextField(_("name"))
     names = models.JSONField(_("name by language"), default=dict, blank=True)
     description = models.TextField(_("description"), blank=True, default="")
+    descriptions = models.JSONField(_("description by language"), default=dict, db_default={}, blank=True)
     is_opt_in = models.BooleanField(
         _("only with consent"), default=True, help_text=_("off: everybody until they refuse (opt-out)")
     )
@@ -38,7 +43,18 @@ class Topic(models.Model):
     def __str__(self):
         return self.name
 
+    def name_in(self, language: str) -> str:
+        """What it is called in a language, else what it is called."""
+        return str((self.names or {}).get(language) or self.name)
+
+    def description_in(self, language: str) -> str:
+        return str((self.descriptions or {}).get(language) or self.description)
+
     def clean(self):
+        for field in ("names", "descriptions"):
+            told = getattr(self, field)
+            if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+                raise ValidationError({field: _("Write it as {“cs”: …, “pl”: …}.")})
         if self.is_double_opt_in and not self.is_opt_in:
             raise ValidationError(
                 {"is_double_opt_in": _("Only what needs consent can be confirmed: tick “only with consent” too.")}
@@ -78,6 +94,14 @@ class Template(models.Model):
     body = models.TextField(_("body"))
     # {"cs": {"subject": …, "preheader": …, "body": …}}
     translations = models.JSONField(_("translations"), default=dict, blank=True)
+    # {"off": true} for none of the workspace's campaign parameters, or the parameters that are its own.
+    utm = models.JSONField(
+        _("campaign parameters"),
+        default=dict,
+        blank=True,
+        db_default=Value({}, models.JSONField()),
+        help_text=_('empty: as the workspace says; {"off": true}: none; {"campaign": "spring"}: this one is its own'),
+    )
     is_repeatable = models.BooleanField(_("may reach a person more than once"), default=False)
     quiet_hours = models.TextField(
         _("in quiet hours"),
@@ -125,12 +149,21 @@ class Template(models.Model):
         }
         return {self.language: own, **others}
 
+    def reusable(self) -> dict[str, dict[str, Any]]:
+        """What its mails say through reusable blocks, as it is frozen: by key. A key that there is not is left out."""
+        if self.body_format != "blocks":
+            return {}
+        keys = {key for variant in self.variants.values() for key in blocks.references(str(variant["body"]))}
+        return {one.key: one.content for one in ReusableBlock.objects.filter(key__in=keys)} if keys else {}
+
     def clean(self):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
         if self.holdout and self.message_class != "marketing":
             raise ValidationError({"holdout": _("Only marketing is held back to measure it.")})
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
+        if sentence := utm.own_problem(self.utm):
+            raise ValidationError({"utm": sentence})
         self._check_channel()
         content = {
             "language": self.language,
@@ -139,6 +172,7 @@ class Template(models.Model):
             "message_class": self.message_class,
             "variants": self.variants,
             "brand": PLACEHOLDER_BRAND,
+            "reusable": self.reusable(),
         }
         found: dict[str, list[str]] = {}
         for one in check(content):
@@ -154,6 +188,10 @@ class Template(models.Model):
 
     def _check_channel(self) -> None:
         """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
+        if self.channel == "alert" and self.message_class != "transactional":
+            raise ValidationError({"message_class": _("An alert does not reach the person: it is transactional.")})
+        if self.channel == "alert" and not self.subject.strip():
+            raise ValidationError({"subject": _("An alert is a mail, and a mail has a subject.")})
         if self.channel != "email":
             self.body_format = "text"
         elif self.body_format == "text":
@@ -170,7 +208,8 @@ class TemplateVersion(models.Model):
 
     template = models.ForeignKey(Template, models.CASCADE, related_name="versions")
     digest = models.TextField(help_text="SHA-256 of content")
-    # {"language": …, "body_format": …, "variants": {"en": {"subject":, "preheader":, "body":}}, "brand": {…}}
+    # {"language": …, "body_format": …, "variants": {"en": {"subject":, "preheader":, "body":}}, "brand": {…}}, and
+    # where there are any "reusable": {"key": {…}} and "utm": {"params": {…}, "hosts": […]}.
     content = models.JSONField()
     # How many links each language tracks: who clicks all of them within two seconds is a program.
     link_counts = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))

@@ -96,6 +96,8 @@ WITH policy AS MATERIALIZED (
     WHERE o.message_class IN ('marketing', 'operational') AND NOT o.is_ghost
       AND o.state IN ('ready', 'sending', 'sent', 'uncertain') AND o.id <> %(except)s
       AND moment > %(now)s - interval '30 days' AND moment <= %(now)s
+      -- What waits on our website was not seen yet; it is asked again when it is.
+      AND NOT (o.channel = 'onsite' AND o.state = 'ready')
     GROUP BY who.contact_id
 ), timed AS (
     SELECT a.*, k.next_day, k.next_open_day, k.is_closed, coalesce(a.own_zone, %(zone)s) AS contact_zone,
@@ -103,7 +105,8 @@ WITH policy AS MATERIALIZED (
         -- Whoever asked for a pause gets no marketing until it is over.
         CASE WHEN failed IS NULL THEN greatest(paused_until, protected_until) END AS pause_end,
         failed IS NULL AND protected_until > coalesce(paused_until, %(now)s) AS is_protected,
-        CASE WHEN failed IS NULL AND in_quiet_hours <> 'ignore' THEN k.quiet_end END AS quiet_end
+        -- Who is on our website is awake.
+        CASE WHEN failed IS NULL AND in_quiet_hours <> 'ignore' AND a.channel <> 'onsite' THEN k.quiet_end END AS quiet_end
     FROM asked a JOIN clock k ON k.zone = coalesce(a.own_zone, %(zone)s) AND k.calendar = a.calendar
 ), walked AS (
     SELECT timed.*, had.counts, p.max_defer, p.drain_per_minute, p.drained_until,

@@ -88,13 +88,17 @@ NO_RULES = {
     "campaigns.Visit": {"inputs"},
     "leads.Lead": {"evidence"},
     "leads.RejectReason": {"names"},
-    "messaging.Brand": {"colours", "banned_words", "legal"},
+    "messaging.Brand": {"colours", "fonts", "languages", "banned_words", "glossary", "tone", "legal"},
+    "messaging.LintFinding": {"values"},
+    "messaging.Reading": {"users", "colours", "fonts", "tone"},
     "messaging.Message": {"context"},
     "messaging.Signup": {"topics", "traits"},
     "messaging.SignupForm": {"fields", "wording", "origins"},
-    "messaging.Template": {"translations"},
+    "messaging.ReusableBlock": {"translations"},
+    "messaging.Template": {"translations", "utm"},
     "messaging.TemplateVersion": {"content", "link_counts"},
     "messaging.Topic": {"names"},
+    "messaging.UtmRules": {"hosts"},
 }
 OURS = {"contacts", "scoring", "messaging", "growth", "leads", "campaigns", "insights", "journey_crm"}
 

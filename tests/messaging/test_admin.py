@@ -28,7 +28,7 @@ def test_the_list_shows_what_went_out_and_why_not(marketer, make_message, make_c
     send()
     page = marketer.get(reverse("admin:messaging_message_changelist")).content.decode()
     assert "is-good" in page
-    assert "The contact has no e-mail address or, for an SMS, no telephone number." in page
+    assert "There is no address: no e-mail address or, for an SMS, no telephone number." in page
     page = marketer.get(reverse("admin:messaging_message_changelist"), {"state": "skipped"}).content.decode()
     assert page.count("<tr") == 2
 
@@ -98,7 +98,7 @@ def test_strangers_see_none_of_it(client, make_message, make_template):
         ({"subject": "{{ contact.first_name | upcase }}"}, "subject", "may be missing"),
         ({"body": "[x](javascript:alert(1))"}, "body", "A link must begin with"),
         ({"body": "{% include 'x' %}"}, "body", "include"),
-        ({"body_format": "blocks"}, "body", "can not be sent yet"),
+        ({"body_format": "blocks"}, "body", "blocks: This is no JSON."),
         ({"body_format": "mjml", "body": "no mjml"}, "body", "MJML must begin"),
         ({"body_format": "mjml", "body": "<mjml><mj-body><mj-raw><script>1</script></mj-raw></mj-body></mjml>"}, "body",
          "may not contain <script>"),

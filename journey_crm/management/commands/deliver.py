@@ -8,6 +8,7 @@ from contacts import webhooks
 from journey_crm.management.commands.tick import read_moment
 from messaging.delivery import deliver, sweep
 from messaging.failpoints import FailpointError
+from messaging.trials import deliver_trials
 
 
 class Command(BaseCommand):
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         moment = read_moment("--now", now) if now else timezone.now()
         try:
             swept = sweep(moment)
+            deliver_trials(moment)
             sent = deliver(now=moment, limit=limit)
             told = webhooks.deliver(clock=lambda: moment)
         except (ImproperlyConfigured, FailpointError) as error:
