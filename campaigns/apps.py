@@ -21,7 +21,8 @@ class CampaignsConfig(AppConfig):
         from contacts.retention import register_reader_of_history
         from contacts.rulefields import register_field
         from contacts.segments import register_user_of_fields, register_user_of_segments
-        from messaging.gates import register_gate
+        from contacts.sql import Fragment
+        from messaging.gates import register_gate, register_quiet_hours
         from messaging.uses import register_live_templates, register_user_of_templates
 
         settle_by(SQL["end_merged"], undo=SQL["reopen_unmerged"])
@@ -33,6 +34,7 @@ class CampaignsConfig(AppConfig):
             "campaigns.view_journey",
         )
         register_gate(gate)
+        register_quiet_hours(Fragment(SQL["quiet_hours_of_journeys"].sql))
         register_user_of_segments(users_of_segment)
         register_user_of_fields(users_of_field)
         register_user_of_templates(users_of_template)

@@ -24,7 +24,16 @@ _READ_ONLY = {
         "zone",
     ],
     "scoring": ["scoreentry", "contactscore", "stagechange"],
-    "messaging": ["departure", "handover", "pace"],
+    "messaging": [
+        "departure",
+        "feedback",
+        "handover",
+        "hit",
+        "mailboxnote",
+        "pace",
+        "reportcount",
+        "suppressionchange",
+    ],
 }
 # Keys to the house.
 _ADMINISTRATORS_ONLY = ["apitoken", "idempotencykey", "allowance", "webhook", "webhookdelivery"]
@@ -37,6 +46,8 @@ def _marketers() -> Q:
     may &= ~Q(content_type__app_label="contacts", content_type__model__in=_ADMINISTRATORS_ONLY)
     # Consent that a file brings is an administrator's to answer for.
     may &= ~Q(content_type__app_label="contacts", codename="raise_consent")
+    # Writing again to who complained harms the delivery of everything.
+    may &= ~Q(content_type__app_label="messaging", codename="lift_complaint")
     return may | Q(content_type__app_label="leads", codename__startswith="view_")
 
 

@@ -89,6 +89,7 @@ NAVIGATION = (
                 address="admin:messaging_consistency",
                 permission="messaging.view_lintfinding",
             ),
+            Entry(_("Clicks and opens"), "eye", model="messaging.Hit"),
         ),
     ),
     Section(
@@ -121,7 +122,10 @@ NAVIGATION = (
             Entry(_("Brands"), "palette", model="messaging.Brand"),
             Entry(_("Campaign parameters"), "link", model="messaging.UtmRules"),
             Entry(_("Topics"), "bell", model="messaging.Topic"),
+            Entry(_("Sending policy"), "clock", model="messaging.SendingPolicy"),
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
+            Entry(_("Dead letters"), "inbox", model="messaging.ReturnedMail"),
+            Entry(_("Complaint brake"), "pause", model="messaging.Brake"),
             Entry(_("Sending limits"), "clock", model="messaging.DomainLimit"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),
             Entry(_("Sign-up forms"), "list", model="messaging.SignupForm"),

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now as wall_clock
 
-from contacts.definitions import DefinitionError, Section, check_keys, one_of, text, without_defaults
+from contacts.definitions import DefinitionError, Section, check_keys, one_of, percent, text, without_defaults
 from messaging import blocks, utm
 from messaging.channels import CHANNELS
 from messaging.models import Brand, ReusableBlock, SignupForm, Template, Topic, UtmRules
@@ -99,11 +99,13 @@ def _read_topics() -> dict[str, dict[str, Any]]:
                 "name": topic.name,
                 "names": topic.names,
                 "description": topic.description,
+                "descriptions": topic.descriptions,
                 "opt": "in" if topic.is_opt_in else "out",
                 "double_opt_in": topic.is_double_opt_in,
             },
             names={},
             description="",
+            descriptions={},
             double_opt_in=False,
         )
         for topic in Topic.objects.order_by("key")
@@ -112,17 +114,24 @@ def _read_topics() -> dict[str, dict[str, Any]]:
 
 def _write_topic(data: dict[str, Any]) -> None:
     # YAML 1.1 readers of other tools turn `opt: in` into text as we do; only the two words are allowed.
-    check_keys(data, required=["key", "name", "opt"], optional=["names", "description", "double_opt_in"])
+    check_keys(
+        data, required=["key", "name", "opt"], optional=["names", "description", "descriptions", "double_opt_in"]
+    )
     is_opt_in = one_of(data, "opt", ["in", "out"]) == "in"
     is_double = flag(data, "double_opt_in")
     if is_double and not is_opt_in:
         raise DefinitionError("double_opt_in", "is for topics with `opt: in`.")
+    for name in ("names", "descriptions"):
+        told = data.get(name, {})
+        if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+            raise DefinitionError(name, "must be texts by language, such as {cs: …}.")
     Topic.objects.update_or_create(
         key=data["key"],
         defaults={
             "name": text(data, "name"),
             "names": data.get("names", {}),
             "description": text(data, "description"),
+            "descriptions": data.get("descriptions", {}),
             "is_opt_in": is_opt_in,
             "is_double_opt_in": is_double,
         },
@@ -149,6 +158,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
                 },
                 "utm": template.utm,
                 "repeatable": template.is_repeatable,
+                "quiet_hours": template.quiet_hours,
+                "holdout": f"{template.holdout}%",
             },
             name="",
             topic=None,
@@ -159,6 +170,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
             translations={},
             utm={},
             repeatable=False,
+            quiet_hours="default",
+            holdout="0%",
         )
         for template in Template.objects.select_related("topic").order_by("key")
     }
@@ -211,6 +224,7 @@ def _write_template(data: dict[str, Any]) -> None:
         required=["key", "class", *(["subject"] if data.get("channel", "email") == "email" else [])],
         optional=[
             *("name", "topic", "channel", "subject", "language", "preheader", "translations", "utm", "repeatable"),
+            *("quiet_hours", "holdout"),
             *_BODIES,
         ],
     )
@@ -240,6 +254,8 @@ def _write_template(data: dict[str, Any]) -> None:
     template.translations = translations
     template.utm = data.get("utm", {})
     template.is_repeatable = bool(data.get("repeatable", False))
+    template.quiet_hours = one_of(data, "quiet_hours", [key for key, _ in Template.QUIET_HOURS], "default")
+    template.holdout = percent(data.get("holdout", 0), "holdout")
     template.updated_at = wall_clock()
     try:
         template.full_clean()

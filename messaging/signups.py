@@ -185,4 +185,4 @@ def forget_signups(now: datetime) -> int:
 def names_of(topics: Sequence[str], language: str) -> list[str]:
     """The topics' names in a language."""
     found = Topic.objects.filter(key__in=topics).order_by("key")
-    return [str((one.names or {}).get(language) or one.name) for one in found]
+    return [one.name_in(language) for one in found]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
 from liquid import RenderContext
 from liquid.ast import BlockNode, Node
 from liquid.builtin.content import ContentNode
@@ -41,7 +40,7 @@ from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.expression import Expression
 from liquid.template import BoundTemplate
 
-from messaging.liquid import RenderError, Rendering
+from messaging.liquid import Rendering
 
 # More than this, of text, of rounds of a loop or of a number, and the interpreter with its limits takes over.
 _MOST_TEXT, _MOST_ROUNDS, _MOST_NUMBER = 64 * 1024, 100, 10**18
@@ -105,9 +104,7 @@ def fill(parts: list[Piece], template: BoundTemplate, values: Values) -> Iterato
     rendering = Rendering(template, values)
     for piece in parts:
         text = piece.static if piece.fill is None else piece.fill(values, rendering)
-        rendering.left -= len(text or "")
-        if rendering.left < 0:
-            raise RenderError(_("The message is longer than 512 kB."))
+        rendering.take(text or "")
         yield text or ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from django.utils.translation import gettext as _
 
 from messaging import blocks
-from messaging.models import ReusableBlock, SignupForm, Template
+from messaging.models import ReusableBlock, SegmentZone, SignupForm, Template
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _SHOW_IF = re.compile(r'"show_if": ?"([^"]*)"')
@@ -66,6 +66,12 @@ def users_of_field(key: str) -> list[str]:
         *(_("reusable block “%(name)s”") % {"name": one} for one in reusable),
         *(_("sign-up form “%(name)s”") % {"name": one} for one in forms),
     ]
+
+
+def users_of_segment(key: str) -> list[str]:
+    """The sending policy, where it says a time zone for the people of the segment."""
+    is_used = SegmentZone.objects.filter(segment__key=key).exists()
+    return [_("time zone of the segment in the sending policy")] if is_used else []
 
 
 def _code(template: Template) -> list[str]:

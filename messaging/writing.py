@@ -10,9 +10,10 @@ import structlog
 from django.conf import settings
 
 from messaging import links, liquid, markup, tokens, utm
+from messaging.bounces.returnpath import return_path
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
-from messaging.models import Brand, Template, TemplateVersion
+from messaging.models import Brand, Hit, Template, TemplateVersion
 from messaging.skeleton import Addressee, Skeleton
 from messaging.texts import Text
 from messaging.versions import NoBrand, freeze, language_for, skeleton
@@ -133,7 +134,8 @@ class Desk:
             log.exception("mail_not_written", message=message.id)
             detail = f"{type(error).__name__}: {error}"
             return Written(message, version.pk, language, context=kept, reason="render_error", detail=detail)
-        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw, to.message_id)
+        sender = return_path(skeleton_.envelope_sender, self.first, message.id)
+        mail = Outgoing(message.id, sender, message.address, raw, to.message_id)
         return Written(message, version.pk, language, subject, kept, mail)
 
     def _skeleton(
@@ -164,6 +166,7 @@ class Desk:
             "open": f"{base}/t/o/{opened}.gif",
             "unsubscribe": f"{base}/u/{person}/",
             "preferences": f"{base}/p/{person}/",
+            "hidden": f"{base}/t/l/{signer.token(tokens.CLICK, number, Hit.HIDDEN_LINK)}",
         }
         if message.context and (signup := message.context.get("signup")):
             own["confirm"] = f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0015_blocks_utm_and_trials"),
+        ("messaging", "0045_topics_described_by_language"),
     ]
 
     operations = [

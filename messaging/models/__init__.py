@@ -1,8 +1,10 @@
 """The tables of this app, by subject; import them from here."""
 
+from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
 from messaging.models.delivery import Departure, DomainLimit, Handover, Pace
 from messaging.models.findings import LinkCheck, LintFinding, Reading
+from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.reusable import ReusableBlock, UtmRules
@@ -12,7 +14,10 @@ from messaging.models.tracking import Hit, Link, SigningKey
 from messaging.models.trials import TrialMail
 
 __all__ = [
+    "Brake",
     "Brand",
+    "Cap",
+    "Feedback",
     "Departure",
     "DomainLimit",
     "Handover",
@@ -21,16 +26,21 @@ __all__ = [
     "Link",
     "LinkCheck",
     "LintFinding",
+    "MailboxNote",
     "Message",
     "Pace",
     "Protection",
     "Reading",
     "ReusableBlock",
+    "SegmentZone",
+    "ReportCount",
+    "ReturnedMail",
     "SendingPolicy",
     "SigningKey",
     "Signup",
     "SignupForm",
     "Suppression",
+    "SuppressionChange",
     "Template",
     "TemplateVersion",
     "Topic",

@@ -33,7 +33,18 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brand, DomainLimit, Message, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import (
+    Brake,
+    Brand,
+    DomainLimit,
+    Hit,
+    Message,
+    ReturnedMail,
+    SendingPolicy,
+    SignupForm,
+    Suppression,
+    Template,
+)
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -48,12 +59,18 @@ PAGES = {
     "/i18n/setlang/": "302 302 302 302 302",
     "/js/track.js": "200 200 200 200 200",
     "/v1/identify": "405 405 405 405 405",
+    "/v1/onsite": "405 405 405 405 405",
+    "/v1/onsite/shown": "405 405 405 405 405",
+    "/v1/onsite/dismissed": "405 405 405 405 405",
     "/v1/projects/{key}/settings": "404 404 404 404 404",  # for write keys only
     "/t/c/{token}": "404 404 404 404 404",  # the address is known, but this template has no link
+    "/t/l/{token}": "204 204 204 204 204",  # the hidden link leads nowhere
     "/t/o/{token}.gif": "200 200 200 200 200",
     "/u/{token}/": "200 200 200 200 200",
     "/p/{token}/": "200 200 200 200 200",
     "/f/{key}/": "404 404 404 404 404",  # there is no form x; tests/messaging/test_signups.py looks at one
+    "/hooks/bounces/": "405 405 405 405 405",  # for a mail server's pipe
+    "/hooks/esp/{provider}/": "404 404 404 404 404",  # shut until its secret is set
     "/confirm/{token}/": "200 200 200 200 200",
     "/api/schema/": "200 200 200 200 200",
     "/api/docs/": "200 200 200 200 200",
@@ -88,7 +105,7 @@ ALL = "changelist add change delete history"
 KEPT = "changelist add change history"
 OWN = "merge person proof erase"
 READ = "changelist change history"
-JOURNEY = f"{KEPT} publish versions"
+JOURNEY = f"{KEPT} publish versions clicks"
 MODELS = {
     "auth.group": (ALL, ""),
     "auth.user": (f"{ALL} password_change", ""),
@@ -116,8 +133,11 @@ MODELS = {
     "messaging.reusableblock": (ALL, ALL),
     "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
-    "messaging.message": (f"{READ} mail", f"{READ} mail"),
-    "messaging.suppression": (ALL, ALL),
+    "messaging.message": (f"{READ} ledger mail why", f"{READ} ledger mail why"),
+    "messaging.suppression": ("changelist add change history import export",) * 2,
+    "messaging.returnedmail": (f"{READ} doubtful",) * 2,
+    "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
+    "messaging.hit": (READ, READ),  # its report is asked for with a template
     "messaging.domainlimit": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
@@ -136,7 +156,7 @@ MODELS = {
 # They take POST only.
 ACTIONS = {
     "undo": {"contacts.merge"},
-    "count": {"contacts.trait"},
+    "count": {"contacts.trait", "messaging.template"},
     "preview": {"contacts.segment"},
     "draw": None,
     "people": {"contacts.segment"},
@@ -202,6 +222,8 @@ def world(people, now):
     RetentionRule.objects.create(key="pages", kind="page.*", days=400)
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
+    ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
+    Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
     DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
     for kind in ("broadcast", "follow_up", "win_back"):
@@ -225,15 +247,18 @@ def world(people, now):
         address=jana.email,
         language="en",
     )
+    Hit.objects.create(message_id=message.pk, hit_at=now, template_id=template.pk)
     signer = tokens.current()
     return {
         "key": "x",
+        "provider": "postmark",
         "pk": lead.pk,
         "app_label": "contacts",
         "url": "nowhere",
         "content_type_id": 1,
         "object_id": 1,
-        "/t/c/": signer.token(tokens.CLICK, message.pk, 0),
+        "/t/c/": signer.token(tokens.CLICK, message.pk, 10**9),
+        "/t/l/": signer.token(tokens.CLICK, message.pk, 0),
         "/t/o/": signer.token(tokens.OPEN, message.pk),
         "/u/": signer.token(tokens.PERSON, message.pk, jana.pk),
         "/confirm/": signer.token(tokens.CONFIRM, 1),
