@@ -33,7 +33,16 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
-from messaging.models import Brand, Message, SendingPolicy, SignupForm, Suppression, Template
+from messaging.models import (
+    Brand,
+    Message,
+    ReusableBlock,
+    SendingPolicy,
+    SignupForm,
+    Suppression,
+    Template,
+    UtmRules,
+)
 from messaging.versions import freeze
 from scoring.models import StageChange
 from tests.house.test_as_code import COMPANY
@@ -198,6 +207,8 @@ def world(people, now):
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
     SendingPolicy.objects.get_or_create(pk=1)
+    UtmRules.objects.get_or_create(pk=1)
+    ReusableBlock.objects.create(key="signature", body="[]")
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)

@@ -41,8 +41,8 @@ def signature(db):
 
 def form(**more):
     return {
-        "name": "N", "key": "n", "channel": "email", "message_class": "marketing", "language": "en", "subject": "Hi", "preheader": "",
-        "body_format": "blocks", "body": json.dumps(HELLO), "translations": "{}", "utm": "{}",
+        "name": "N", "key": "n", "channel": "email", "message_class": "marketing", "language": "en", "subject": "Hi",
+        "preheader": "", "body_format": "blocks", "body": json.dumps(HELLO), "translations": "{}", "utm": "{}",
     } | more  # fmt: skip
 
 
