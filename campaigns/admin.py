@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns import broadcast_page, drawing, flow, forms, fuse, graph, onboarding, publishing
+from campaigns.click_pages import ClickPages
 from campaigns.models import (
     Broadcast,
     CrossSellCampaign,
@@ -35,7 +36,7 @@ from campaigns.version_admin import VersionPages
 CHIPS = {"live": "is-good is-dot", "paused": "is-warn is-dot", "closing": "is-info is-dot", "draft": "", "archived": ""}
 
 
-class JourneyAdmin(VersionPages, admin.ModelAdmin):
+class JourneyAdmin(ClickPages, VersionPages, admin.ModelAdmin):
     """The list of one kind of journey; its page is the drawing, with a form for the selected step."""
 
     kind = ""
@@ -129,6 +130,7 @@ class JourneyAdmin(VersionPages, admin.ModelAdmin):
             of(self.publish_view, "publish"),
             of(self.versions_view, "versions"),
             of(self.act_view, "act"),
+            of(self.clicks_view, "clicks"),
             *super().get_urls(),
         ]
 
@@ -195,7 +197,8 @@ class JourneyAdmin(VersionPages, admin.ModelAdmin):
             "may_copy": may_change and self.has_add_permission(request),
             "may_publish": request.user.has_perm("campaigns.publish_journey"),
             "urls": {
-                name: self._url(name, journey) for name in ("change", "step", "text", "publish", "act", "versions")
+                name: self._url(name, journey)
+                for name in ("change", "step", "text", "publish", "act", "versions", "clicks")
             },
         }
         return TemplateResponse(request, self.page, context | self.more(request, journey, draft, form), status=status)
@@ -413,7 +416,7 @@ class BroadcastAdmin(JourneyAdmin):
         return [path("<int:journey_id>/plan/", plan, name=self._name("plan")), *super().get_urls()]
 
     def more(self, request: HttpRequest, journey: Journey, draft: dict[str, Any], form: Any) -> dict[str, Any]:
-        urls = {name: self._url(name, journey) for name in ("change", "plan", "text", "publish", "act")}
+        urls = {name: self._url(name, journey) for name in ("change", "plan", "text", "publish", "act", "clicks")}
         shown = broadcast_page.context(journey, draft, request.user, timezone.now())
         return shown | {"plan_form": form or broadcast_page.BroadcastForm(draft=draft), "draft": draft, "urls": urls}
 

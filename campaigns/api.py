@@ -70,6 +70,8 @@ class SendoutSerializer(serializers.ModelSerializer):
 
     version = serializers.IntegerField(source="version.number", read_only=True)
     sent = serializers.IntegerField(source="progress.sent", read_only=True, default=None)
+    opened = serializers.IntegerField(source="progress.opened", read_only=True, default=None)
+    clicked = serializers.IntegerField(source="progress.clicked", read_only=True, default=None)
     waiting = serializers.IntegerField(source="progress.waiting", read_only=True, default=None)
     held_back = serializers.IntegerField(source="progress.held_back", read_only=True, default=None)
     failed = serializers.IntegerField(source="progress.failed", read_only=True, default=None)
@@ -81,7 +83,7 @@ class SendoutSerializer(serializers.ModelSerializer):
         model = Sendout
         fields = [
             "key", "state", "problem", "version", "starts_at", "snapshot_at", "audience", "unknown_zones", "sent",
-            "waiting", "held_back", "failed", "reasons", "finished_at",
+            "opened", "clicked", "waiting", "held_back", "failed", "reasons", "finished_at",
         ]  # fmt: skip
         read_only_fields = fields
 

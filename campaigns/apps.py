@@ -11,6 +11,7 @@ class CampaignsConfig(AppConfig):
         from campaigns.enrolling import SQL
         from campaigns.explaining import explain_journey
         from campaigns.leaving import end_erased, gate
+        from campaigns.letters import live
         from campaigns.models import Achievement, Assignment, Enrolment, Journey
         from campaigns.nurture import FIELD
         from campaigns.publishing import asking, users_of_field, users_of_segment, users_of_template
@@ -20,8 +21,9 @@ class CampaignsConfig(AppConfig):
         from contacts.retention import register_reader_of_history
         from contacts.rulefields import register_field
         from contacts.segments import register_user_of_fields, register_user_of_segments
-        from messaging.gates import register_gate
-        from messaging.uses import register_user_of_templates
+        from contacts.sql import Fragment
+        from messaging.gates import register_gate, register_quiet_hours
+        from messaging.uses import register_live_templates, register_user_of_templates
 
         settle_by(SQL["end_merged"], undo=SQL["reopen_unmerged"])
         settle_by(SQL["give_way_merged"])
@@ -32,9 +34,11 @@ class CampaignsConfig(AppConfig):
             "campaigns.view_journey",
         )
         register_gate(gate)
+        register_quiet_hours(Fragment(SQL["quiet_hours_of_journeys"].sql))
         register_user_of_segments(users_of_segment)
         register_user_of_fields(users_of_field)
         register_user_of_templates(users_of_template)
+        register_live_templates(live)
         # How many were on a journey and how they left it is counted; the occasion (an order's number) is the person's.
         forget_by(end_erased)
         keep(Enrolment, entry_key="")

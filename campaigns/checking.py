@@ -1,8 +1,8 @@
-"""What is wrong with a definition here and now: its form, and what it names."""
+"""What is wrong with a definition here and now: its form, what it names, and what it says."""
 
 from typing import Any
 
-from campaigns import graph, shape
+from campaigns import graph, letters, shape
 from campaigns.models import Journey
 from contacts.models import Field, Segment
 from growth.slots import slots
@@ -40,5 +40,5 @@ def _starts_of(key: str) -> list[str]:
 
 
 def problems(definition: Any) -> list[graph.Problem]:
-    """What is wrong with a definition here and now: its form, and what it names."""
-    return graph.check(definition, known())
+    """What is wrong with a definition here and now: its form, what it names, and what it says."""
+    return [*graph.check(definition, known()), *letters.problems(definition)]

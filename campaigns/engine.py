@@ -30,7 +30,8 @@ CROWD = 1_000
 DUE, ARRIVE = Fragment(SQL["due"].sql), Fragment(SQL["arrive"].sql)
 # What may keep a message back today and not tomorrow: worth another try where a step says `on_skip: wait`.
 PASSING = [
-    "capped", "expired", "paused", "no_consent", "no_address", "invalid_address", "render_error", "no_brand", "gave_up",
+    "capped", "expired", "paused", "quiet_hours", "no_consent", "no_address", "invalid_address", "render_error",
+    "no_brand", "gave_up",
 ]  # fmt: skip
 # The news that a message has ended.
 ENDED = kinds("sent", "skipped", "failed")

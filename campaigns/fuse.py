@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from campaigns import publishing
 from campaigns.models import Journey
 from contacts.sql import load
+from messaging.alarms import tell_administrators
 from messaging.channels import kinds
 
 SQL = load(__file__)
@@ -72,6 +75,28 @@ def _unwanted(sent: int, bounced: int, complained: int) -> dict[str, Any] | None
     if complained >= LEAST and complained >= COMPLAINTS * sent:
         return {"rule": "complaints", "found": int(complained), "of": int(sent), "limit": COMPLAINTS}
     return None
+
+
+def tell(*, now: datetime) -> int:
+    """Mails the administrators, once, of each journey that paused itself; of how many. No step of the tick, for it
+    touches the network."""
+    told = 0
+    fused = Journey.objects.filter(state="paused", pause_reason__isnull=False).exclude(pause_reason__has_key="told")
+    for journey in fused.order_by("paused_at")[:20]:
+        with override(settings.LANGUAGE_CODE):
+            is_told = tell_administrators(
+                key=f"fuse-{journey.pk}-{int(journey.paused_at.timestamp()) if journey.paused_at else 0}",
+                subject=_("“%(journey)s” paused itself") % {"journey": journey},
+                paragraphs=[in_words(journey.pause_reason)],
+                path="/admin/",
+                now=now,
+            )
+        if is_told:
+            Journey.objects.filter(pk=journey.pk, pause_reason=journey.pause_reason).update(
+                pause_reason={**(journey.pause_reason or {}), "told": True}
+            )
+            told += 1
+    return told
 
 
 def in_words(reason: Mapping[str, Any] | None) -> str:

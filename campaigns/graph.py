@@ -23,6 +23,8 @@ __all__ = ["ENTRY", "Known", "NodeSpec", "Problem", "check", "complete", "is_key
 # The node where every enrolment begins; no step can be called so.
 ENTRY = ""
 KINDS = ["nurture", "onboarding", "cross_sell", "broadcast", "follow_up", "win_back"]
+# In quiet hours: wait for their end, do not send it at all, send it all the same.
+QUIET_HOURS = ["default", "skip", "ignore"]
 TOP = [
     "key", "name", "kind", "tier", "trigger", "reentry", "grace", "goal", "goals", "exit", "holdout", "quiet_hours",
     "steps", "streams", "exhausted", *broadcasts.KEYS, *sequence.TOP,
@@ -147,8 +149,8 @@ def _check_settings(f: Findings, definition: Mapping[str, Any]) -> None:
         f.say("tier", _("The tier is 1 (goes first) to 5."))
     if not _is_percent(definition.get("holdout", 0)):
         f.say("holdout", _("The holdout is a whole per cent from 0% to 90%, such as 5%."))
-    if definition.get("quiet_hours", "default") != "default":
-        f.later("quiet_hours", _("Quiet hours other than “default”"))
+    if definition.get("quiet_hours", "default") not in QUIET_HOURS:
+        f.say("quiet_hours", _("Quiet hours are one of: %(known)s.") % {"known": ", ".join(QUIET_HOURS)})
     check_endings(f, definition)
     check_reentry(f, definition)
 

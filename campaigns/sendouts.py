@@ -102,13 +102,16 @@ def _planned(journey: Journey, version: JourneyVersion, at: Moment, key: str) ->
 
 @dataclass
 class Progress:
-    """What became of an occasion's audience: the four counts are its sum. `reasons` are counts of those not reached."""
+    """What became of an occasion's audience: the four counts are its sum. `reasons` are counts of those not reached;
+    `opened` and `clicked` are people, not programs."""
 
     audience: int = 0
     sent: int = 0
     waiting: int = 0
     held_back: int = 0
     failed: int = 0
+    opened: int = 0
+    clicked: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -129,7 +132,11 @@ _COUNTED = {"sent": "sent", "uncertain": "sent", "waiting": "waiting", "failed":
 
 def progress_of(occasions: Iterable[Sendout]) -> dict[int, Progress]:
     """The progress of each occasion that has begun, by its id."""
-    begun = {occasion.pk: Progress(occasion.audience) for occasion in occasions if occasion.audience is not None}
+    asked = [occasion for occasion in occasions if occasion.audience is not None]
+    begun = {occasion.pk: Progress(occasion.audience or 0) for occasion in asked}
+    journeys = list(Journey.objects.filter(pk__in={one.journey_id for one in asked}).values_list("key", flat=True))
+    for pk, clicked, opened in SQL["occasion_answers"].rows(occasions=list(begun), journeys=journeys):
+        begun[pk].clicked, begun[pk].opened = clicked, opened
     for pk, outcome, reason, count in SQL["occasion_outcomes"].rows(occasions=list(begun)):
         progress, name = begun[pk], _COUNTED.get(outcome, "held_back")
         setattr(progress, name, getattr(progress, name) + count)

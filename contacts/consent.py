@@ -1,6 +1,6 @@
 """Consent: what a person allows now, the ledger that proves it, and the touchpoint that tells it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -10,7 +10,10 @@ from django.utils.translation import gettext as _
 
 from contacts.erasure import KNOWN_AGAIN, erased_among
 from contacts.models import Consent, ConsentChange, Contact, Identity, Wording
+from contacts.sql import load
 from contacts.stream import put
+
+SQL = load(__file__)
 
 # By what people are written to.
 CHANNELS = ("email", "sms")
@@ -138,6 +141,15 @@ def record_consent(
             properties={"topic": topic, "channel": channel, "state": state, "source": source},
         )
     return change
+
+
+def refuse(*, contacts: Collection[int], channels: Collection[str], source: str, now: datetime) -> None:
+    """Writes for a set of living people that they refuse all of these channels, with its proof; again is harmless."""
+    pairs = [(pk, channel) for pk in sorted(set(contacts)) for channel in channels]
+    SQL["settle_told_consents"].rows(
+        contacts=[pk for pk, _channel in pairs], topics=[""] * len(pairs), channels=[one for _pk, one in pairs],
+        states=["denied"] * len(pairs), source=source, actor="", now=now, raisable=[],
+    )  # fmt: skip
 
 
 def _lock(pk: int) -> Contact:

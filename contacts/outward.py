@@ -149,21 +149,25 @@ class Line:
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Posts and reads the answer. Raises Forbidden, OSError (also for time that ran out), HTTPException."""
+        return self.request("POST", body, headers)
+
+    def request(self, method: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Asks by any method and reads the answer. Raises as `post`."""
         if self._raw is not None:
             try:
-                return self._post(self._raw, body, headers)
+                return self._request(self._raw, method, body, headers)
             except (ConnectionError, ssl.SSLError):  # ended while nobody spoke; RemoteDisconnected is one, too
                 self.close()
         self._raw = _connect(self.target)
-        return self._post(self._raw, body, headers)
+        return self._request(self._raw, method, body, headers)
 
-    def _post(self, raw: socket.socket, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _request(self, raw: socket.socket, method: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         connection = http.client.HTTPConnection(self.target.host, self.target.port)
         connection.auto_open = 0  # it must never look up a name by itself
         connection.sock = _Wire(raw, time.monotonic() + ANSWER_SECONDS)  # type: ignore[assignment]
         is_reusable = False
         try:
-            connection.request("POST", self.target.path, body, {"Host": self.target.authority, **headers})
+            connection.request(method, self.target.path, body or None, {"Host": self.target.authority, **headers})
             response = connection.getresponse()
             text = response.read(MOST_ANSWER)
             is_whole = response.isclosed() or not response.read(1)

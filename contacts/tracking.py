@@ -52,43 +52,43 @@ _decode_batch = msgspec.json.Decoder(Batch).decode
 def call(request: HttpRequest, name: str) -> HttpResponse:
     """`POST /v1/<call>`: takes one call, or a batch of them; 200 says that they are stored."""
     if request.method == "OPTIONS":
-        return _answer(204, None)
+        return answer(204, None)
     if request.method != "POST":
-        return _answer(405, {"success": False, "message": _("Send a POST.")}, Allow="POST, OPTIONS")
+        return answer(405, {"success": False, "message": _("Send a POST.")}, Allow="POST, OPTIONS")
     now = timezone.now()
     try:
-        body = _read(request)
+        body = read_body(request)
         kind = CALLS[name]
         if kind == "batch":
             batch = _batch(body)
-            token = _authenticate(request, batch.writeKey, now)
+            token = authenticate(request, batch.writeKey, now)
             rows, rejected = _rows_of_batch(batch, _sender(request, token, now, batch))
         else:
             one = _one(body)
-            token = _authenticate(request, one.writeKey, now)
+            token = authenticate(request, one.writeKey, now)
             one.type = kind
             rows, rejected = [row(one, _sender(request, token, now))], []
         throttling.take(token, "requests", 1, now=now)
         throttling.take(token, "rows", len(rows), now=now)
         _store(rows)
     except Throttled as slow:
-        return _answer(429, {"success": False, "message": str(slow.detail)}, **{"Retry-After": str(slow.wait)})
+        return answer(429, {"success": False, "message": str(slow.detail)}, **{"Retry-After": str(slow.wait)})
     except Refused as refused:
-        return _answer(refused.status, {"success": False, "message": str(refused)})
+        return answer(refused.status, {"success": False, "message": str(refused)})
     except (OperationalError, InterfaceError):
         message = _("The database is not available at the moment.")
-        return _answer(503, {"success": False, "message": message}, **{"Retry-After": "5"})
-    return _answer(200, {"success": True, "rejected": rejected} if rejected else {"success": True})
+        return answer(503, {"success": False, "message": message}, **{"Retry-After": "5"})
+    return answer(200, {"success": True, "rejected": rejected} if rejected else {"success": True})
 
 
 def project_settings(request: HttpRequest, key: str) -> HttpResponse:
     """`GET /v1/projects/<key>/settings`: what analytics.js asks before it begins."""
     token = tokens.find(key, now=timezone.now())
     if token is None or not tokens.allows(token, "track"):
-        return _answer(404, {"success": False, "message": _("There is no such write key.")})
+        return answer(404, {"success": False, "message": _("There is no such write key.")})
     scheme, _sep, host = settings.BASE_URL.partition("://")
     ours = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scheme, "type": "browser", "versionSettings": {}}
-    return _answer(
+    return answer(
         200,
         {
             "integrations": {"Segment.io": ours},
@@ -114,7 +114,7 @@ def snippet(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _answer(status: int, data: Any, **headers: str) -> HttpResponse:
+def answer(status: int, data: Any, **headers: str) -> HttpResponse:
     """Open to every origin, without cookies: the write key is public by nature."""
     response = HttpResponse(b"" if data is None else orjson.dumps(data), status=status, content_type="application/json")
     response["Access-Control-Allow-Origin"] = "*"
@@ -132,7 +132,7 @@ def _answer(status: int, data: Any, **headers: str) -> HttpResponse:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def _read(request: HttpRequest) -> bytes:
+def read_body(request: HttpRequest) -> bytes:
     """The body, unpacked, within Segment's limits."""
     try:
         length = int(request.headers.get("content-length") or 0)
@@ -152,7 +152,7 @@ def _read(request: HttpRequest) -> bytes:
     return body
 
 
-def _decoded(body: bytes, decode: Callable[[bytes], Any]) -> Any:
+def decoded(body: bytes, decode: Callable[[bytes], Any]) -> Any:
     try:
         try:
             return decode(body)
@@ -170,7 +170,7 @@ _ESCAPE = re.compile(
 
 
 def _batch(body: bytes) -> Batch:
-    batch = _decoded(body, _decode_batch)
+    batch = decoded(body, _decode_batch)
     if isinstance(batch.batch, UnsetType):
         raise Refused(400, _("The body must have a list “batch”."))
     if len(batch.batch) > MOST_EVENTS:
@@ -181,10 +181,10 @@ def _batch(body: bytes) -> Batch:
 def _one(body: bytes) -> Call:
     if len(body) > LARGEST_EVENT:
         raise Refused(413, _("One event may have at most 32 kB."))
-    return _decoded(body, _decode_call)
+    return decoded(body, _decode_call)
 
 
-def _authenticate(request: HttpRequest, key: str | None, now: datetime) -> ApiToken:
+def authenticate(request: HttpRequest, key: str | None, now: datetime) -> ApiToken:
     """The token of the write key: the user name of Basic, a Bearer token, or `writeKey` in the body."""
     kind, _space, value = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "basic":

@@ -151,7 +151,9 @@ def _key(secret: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Parcel:
+class Parcel:
+    """One event for one endpoint: the id that is the same over all attempts, and the body that is signed."""
+
     id: int
     event_id: str
     body: bytes
@@ -164,14 +166,14 @@ class _Claim:
 
     worker: str
     webhook: Webhook
-    parcels: list[_Parcel]
+    parcels: list[Parcel]
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """What became of one delivery: `state` is empty where the line did not come to it."""
 
-    parcel: _Parcel
+    parcel: Parcel
     state: str = ""
     status: int | None = None
     error: str = ""
@@ -186,14 +188,14 @@ def deliver(*, clock: Callable[[], datetime], seconds: float = BUDGET) -> int:
     started = time.monotonic()
     SQL["free_webhook_claims"].run(now=clock())
     arrived = 0
-    lines: dict[Future[list[_Outcome]], _Claim] = {}
+    lines: dict[Future[list[Outcome]], _Claim] = {}
     with ThreadPoolExecutor(LINES_IN_ALL, thread_name_prefix="webhook") as pool:
         while True:
             while len(lines) < LINES_IN_ALL and time.monotonic() - started < seconds:
                 claim = _claim(clock())
                 if claim is None:
                     break
-                lines[pool.submit(_send, claim, clock)] = claim
+                lines[pool.submit(post, claim.webhook, claim.parcels, clock)] = claim
             if not lines:
                 return arrived
             # Meanwhile others may have something to send.
@@ -214,26 +216,26 @@ def _claim(now: datetime) -> _Claim | None:
     if not rows:
         return None
     parcels = [
-        _Parcel(pk, event_id(chosen, touchpoint, pk), payload.encode(), attempts)
+        Parcel(pk, event_id(chosen, touchpoint, pk), payload.encode(), attempts)
         for pk, touchpoint, payload, attempts in rows
     ]
     return _Claim(worker, Webhook.objects.get(pk=chosen), parcels)
 
 
-def _send(claim: _Claim, clock: Callable[[], datetime]) -> list[_Outcome]:
+def post(webhook: Webhook, parcels: Sequence[Parcel], clock: Callable[[], datetime]) -> list[Outcome]:
     """Posts over one connection until something goes wrong or time is up. In a thread of its own: no database here."""
     begun, outcomes = time.monotonic(), []
     line = None
     is_well = True
-    for parcel in claim.parcels:
+    for parcel in parcels:
         if not is_well or time.monotonic() - begun > LINE_SECONDS:
-            outcomes.append(_Outcome(parcel))
+            outcomes.append(Outcome(parcel))
             continue
         try:
-            line = line or outward.Line(outward.parse(claim.webhook.url))
+            line = line or outward.Line(outward.parse(webhook.url))
             moment = clock()
             timestamp = int(moment.timestamp())
-            signature = sign(claim.webhook.living_secrets(moment), parcel.event_id, timestamp, parcel.body)
+            signature = sign(webhook.living_secrets(moment), parcel.event_id, timestamp, parcel.body)
             answer = line.post(
                 parcel.body,
                 {
@@ -247,7 +249,7 @@ def _send(claim: _Claim, clock: Callable[[], datetime]) -> list[_Outcome]:
             outcome = _judged(parcel, answer)
         except (OSError, HTTPException, ValueError) as error:
             reason = str(error) if isinstance(error, outward.Forbidden) else f"{type(error).__name__}: {error}"
-            outcome = _Outcome(parcel, "waiting", error=reason[:500])
+            outcome = Outcome(parcel, "waiting", error=reason[:500])
         is_well = outcome.state == "delivered"
         outcomes.append(outcome)
     if line:
@@ -255,33 +257,39 @@ def _send(claim: _Claim, clock: Callable[[], datetime]) -> list[_Outcome]:
     return outcomes
 
 
-def _judged(parcel: _Parcel, answer: outward.Answer) -> _Outcome:
+def _judged(parcel: Parcel, answer: outward.Answer) -> Outcome:
     """What an answer means: 2xx is well, most of 4xx is final, everything else is worth another attempt."""
     if 200 <= answer.status < 300:
-        return _Outcome(parcel, "delivered", answer.status)
+        return Outcome(parcel, "delivered", answer.status)
     is_final = 400 <= answer.status < 500 and answer.status not in {408, 409, 425, 429}
     error = f"HTTP {answer.status} {answer.text}".strip()[:500]
-    return _Outcome(parcel, "refused" if is_final else "waiting", answer.status, error, answer.retry_after)
+    return Outcome(parcel, "refused" if is_final else "waiting", answer.status, error, answer.retry_after)
 
 
 @transaction.atomic
-def _settle(claim: _Claim, outcomes: Sequence[_Outcome], now: datetime) -> int:
+def _settle(claim: _Claim, outcomes: Sequence[Outcome], now: datetime) -> int:
     """Writes what became of a line, and what that says of its endpoint; how many deliveries arrived."""
     told = [_told(outcome, now) for outcome in outcomes]
     SQL["mark_webhook_deliveries"].run(told=dumps(told).decode(), worker=claim.worker, now=now)
-    arrived = sum(outcome.state == "delivered" for outcome in outcomes)
-    webhook = Webhook.objects.select_for_update(no_key=True).filter(pk=claim.webhook.pk).first()
-    if webhook is None:
-        return arrived
-    if arrived:
-        webhook.note_success(now)
+    note(claim.webhook, outcomes, now)
+    return sum(outcome.state == "delivered" for outcome in outcomes)
+
+
+@transaction.atomic
+def note(webhook: Webhook, outcomes: Sequence[Outcome], now: datetime) -> Webhook | None:
+    """Writes what the outcomes say of their endpoint, its breaker included; the endpoint by now, or None."""
+    found = Webhook.objects.select_for_update(no_key=True).filter(pk=webhook.pk).first()
+    if found is None:
+        return None
+    if any(outcome.state == "delivered" for outcome in outcomes):
+        found.note_success(now)
     failed = next((one for one in outcomes if one.state in {"waiting", "refused"}), None)
     if failed is not None:
-        _fail(webhook, failed, now)
-    return arrived
+        _fail(found, failed, now)
+    return found
 
 
-def _fail(webhook: Webhook, outcome: _Outcome, now: datetime) -> None:
+def _fail(webhook: Webhook, outcome: Outcome, now: datetime) -> None:
     """Counts a failure of an endpoint: opens its breaker after some in a row, switches it off after days or a 410."""
     beyond = webhook.failures + 1 - BREAKS_AFTER
     retry_at = None
@@ -299,7 +307,7 @@ def _fail(webhook: Webhook, outcome: _Outcome, now: datetime) -> None:
         log.warning("webhook_switched_off", webhook=webhook.pk, reason=webhook.disabled_reason)
 
 
-def _told(outcome: _Outcome, now: datetime) -> dict:
+def _told(outcome: Outcome, now: datetime) -> dict:
     """The row of a delivery as `mark_webhook_deliveries` reads it."""
     attempts = outcome.parcel.attempts
     state, due_at = outcome.state or "waiting", None

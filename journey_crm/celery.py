@@ -25,10 +25,12 @@ app.conf.beat_schedule = {
     "deliver": {"task": "journey_crm.tasks.deliver", "schedule": 1.0, "options": {"expires": 5}},
     "webhooks": {"task": "journey_crm.tasks.deliver_webhooks", "schedule": 1.0, "options": {"expires": 5}},
     "sweep": {"task": "journey_crm.tasks.sweep", "schedule": 30.0, "options": {"expires": 60}},
+    "bounces": {"task": "journey_crm.tasks.take_bounces", "schedule": 60.0, "options": {"expires": 120}},
     "imports": {"task": "journey_crm.tasks.run_imports", "schedule": 3.0, "options": {"expires": 9}},
     "tidy": {"task": "journey_crm.tasks.tidy", "schedule": 60.0, "options": {"expires": 120}},
     "retain": {"task": "journey_crm.tasks.retain", "schedule": 60.0, "options": {"expires": 120}},
     "fields": {"task": "journey_crm.tasks.mind_fields", "schedule": 60.0, "options": {"expires": 120}},
+    "lint": {"task": "journey_crm.tasks.lint", "schedule": 60.0, "options": {"expires": 120}},
     "heartbeat": {"task": "journey_crm.tasks.heartbeat", "schedule": 5.0, "options": {"expires": 15}},
 }
 

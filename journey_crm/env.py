@@ -53,6 +53,23 @@ def number(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
 
 
+def site(url: str) -> str:
+    """BASE_URL without a slash at its end and in ASCII, for it stands in the headers of mails."""
+    url = url.rstrip("/")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        ascii_host = host if host.isascii() else host.encode("idna").decode()
+    except ValueError:
+        host = ""
+    path_and_more = url.partition("://")[2].partition("/")[2]
+    if not host or parts.scheme not in ("http", "https") or not path_and_more.isascii() or set(url) & set(' <>"\t\r\n'):
+        raise ImproperlyConfigured(f"BASE_URL must be an address such as https://crm.example.com, not {url!r}.")
+    if host.isascii():
+        return url
+    return f"{parts.scheme}://{ascii_host}{f':{port}' if port else ''}{parts.path}"
+
+
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]

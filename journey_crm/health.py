@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from contacts import segments, webhooks
 from contacts.models import Contact, Heartbeat, StepCursor
 from journey_crm.celery import app
+from messaging import brake, nightly
 
 # Work that was not done for so long is a problem. The scheduler rings every second, deliveries may take a while.
 LATE = {
@@ -51,6 +52,8 @@ def _database(problems: list[str]) -> dict:
             steps = list(StepCursor.objects.order_by("step").values("step", "position", "ran_at", "failed_at", "error"))
             frozen, broken = segments.problems(), segments.broken_rules()
             told = Contact.objects.of_unknown_zone().values_list("timezone").annotate(count=Count("pk"))
+            findings, linted_at = nightly.open_counts(), nightly.last_round()
+            held = brake.pulled()
             zones = dict(told.order_by("-count", "timezone")[:10])
         finally:
             with connection.cursor() as cursor:
@@ -85,6 +88,10 @@ def _database(problems: list[str]) -> dict:
         "broken_rules": broken,
         # Time zones that people told and nobody knows, with how many: these live by the workspace's clock.
         "unknown_zones": zones,
+        # What the linter has against live messages; a matter for marketers, and no illness either.
+        "lint": {"errors": findings["error"], "warnings": findings["warning"], "linted_at": linted_at},
+        # The complaint brake: a person must look, and nothing is to be restarted.
+        "marketing_held_since": held.pulled_at if held else None,
         # Others' servers that fail are no illness of ours: told, but no problem.
         "webhooks": outgoing,
     }

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.db.models import Count, Exists, Min, Model, Q, QuerySet
+from django.db.models import Count, Exists, Min, Model, Q, QuerySet, Value
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
@@ -22,7 +22,8 @@ from contacts.models import ApiToken, Contact, Heartbeat, Segment, StepCursor, W
 from contacts.stages import STAGES
 from journey_crm.health import LATE
 from leads.models import Lead, Team
-from messaging.models import Brand, Message, Template
+from messaging import brake, nightly
+from messaging.models import Brake, Brand, LintFinding, Message, ReturnedMail, Template
 
 SILENCE = timedelta(minutes=5)  # for a process of which the health page does not say what late means
 AHEAD = timedelta(days=7)
@@ -82,7 +83,7 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
         problems += webhook_problems()
     if user.has_perm("messaging.view_message"):
         messages = message_counts(now)
-        problems += message_problems(messages)
+        problems += returned_mail() + message_problems(messages)
         figures += [
             Figure(
                 messages["day"],
@@ -95,6 +96,8 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
                 _list(Message),
             ),
         ]
+    if user.has_perm("messaging.view_lintfinding"):
+        problems += lint_problems()
     if user.has_perm("leads.view_lead") or user.has_perm("leads.work_lead"):
         leads = lead_counts(user, now)
         problems += lead_problems(leads)
@@ -138,8 +141,8 @@ def silent_processes(now: datetime) -> list[Line]:
             % {"name": beat.name, "when": _when(beat.beat_at)},
             _address("/health/"),
         )
-        # This one notes when traits were counted last, and is no process.
-        for beat in Heartbeat.objects.exclude(name="traits").order_by("name")
+        # These note when traits were counted and messages looked at last, and are no processes.
+        for beat in Heartbeat.objects.exclude(name__in=["traits", nightly.ROUND]).order_by("name")
         if now - beat.beat_at > LATE.get(beat.name, SILENCE)
     ]
 
@@ -172,6 +175,25 @@ def fused_journeys() -> list[Line]:
     ]
 
 
+def returned_mail() -> list[Line]:
+    """The complaint brake, while it holds all marketing back, and mail that came back and that nobody could place."""
+    dead = ReturnedMail.objects.filter(state="dead").order_by().values_list("state").annotate(number=Count("pk"))
+    # One question for both; the brake itself is read only while it holds.
+    found = dict(dead.union(Brake.objects.filter(released_at=None).values_list(Value("held"), "pk"), all=True))
+    lines = []
+    if "held" in found and (held := brake.pulled()):
+        text = _("All marketing is held back since %(when)s.") % {"when": _when(held.pulled_at)}
+        lines.append(Line(text, _list(Brake), detail=brake.in_words(held)))
+    if number := found.get("dead"):
+        text = ngettext(
+            "%(count)d mail that came back could not be read or placed.",
+            "%(count)d mails that came back could not be read or placed.",
+            number,
+        )
+        lines.append(Line(text % {"count": number}, _list(ReturnedMail), "is-warn"))
+    return lines
+
+
 def message_counts(now: datetime) -> dict[str, int]:
     """Numbers of real (not held-out) messages: sent in a day and in a week, failed in a day, uncertain."""
     week, day = now - timedelta(days=7), now - timedelta(days=1)
@@ -195,7 +217,7 @@ def message_problems(counts: dict[str, int]) -> list[Line]:
             "%(count)d messages may or may not have left. Decide whether to send them again.",
             number,
         )
-        lines.append(Line(text % {"count": number}, _list(Message, "state__exact=uncertain")))
+        lines.append(Line(text % {"count": number}, _doubts()))
     if number := counts["failed"]:
         text = ngettext(
             "%(count)d message could not be sent in the last 24 hours.",
@@ -204,6 +226,17 @@ def message_problems(counts: dict[str, int]) -> list[Line]:
         )
         lines.append(Line(text % {"count": number}, _list(Message, "state__exact=failed"), "is-warn"))
     return lines
+
+
+def lint_problems() -> list[Line]:
+    """Live messages that go out although the linter found an error in them since they were published."""
+    number = LintFinding.objects.open().filter(severity="error").aggregate(n=Count("template", distinct=True))["n"]
+    text = ngettext(
+        "%(count)d live message has an error that the linter found.",
+        "%(count)d live messages have errors that the linter found.",
+        number,
+    )
+    return [Line(text % {"count": number}, reverse("admin:messaging_consistency"))] if number else []
 
 
 def lead_counts(user: AbstractUser | AnonymousUser, now: datetime) -> dict[str, int]:
@@ -322,6 +355,11 @@ def _list(model: type[Model], query: str = "") -> str:
     except NoReverseMatch:
         return ""
     return f"{url}?{query}" if query else url
+
+
+def _doubts() -> str:
+    """Where a person decides about messages that may have left."""
+    return reverse("admin:messaging_returnedmail_doubtful")
 
 
 def _journeys() -> str:

@@ -24,6 +24,7 @@ _READ_ONLY = {
         "zone",
     ],
     "scoring": ["scoreentry", "contactscore", "stagechange"],
+    "messaging": ["feedback", "hit", "mailboxnote", "reportcount", "suppressionchange"],
 }
 # Keys to the house.
 _ADMINISTRATORS_ONLY = ["apitoken", "idempotencykey", "allowance", "webhook", "webhookdelivery"]
@@ -36,6 +37,8 @@ def _marketers() -> Q:
     may &= ~Q(content_type__app_label="contacts", content_type__model__in=_ADMINISTRATORS_ONLY)
     # Consent that a file brings is an administrator's to answer for.
     may &= ~Q(content_type__app_label="contacts", codename="raise_consent")
+    # Writing again to who complained harms the delivery of everything.
+    may &= ~Q(content_type__app_label="messaging", codename="lift_complaint")
     return may | Q(content_type__app_label="leads", codename__startswith="view_")
 
 

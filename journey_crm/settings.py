@@ -1,6 +1,7 @@
 """Settings come from the environment; `.env.example` lists and explains every one."""
 
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ DEBUG = env.flag("DEBUG")
 DATA_DIR = (ROOT / env.text("DATA_DIR", ".data")).resolve()
 PORT = env.number("PORT", 8000)
 BIND = env.text("BIND", "127.0.0.1")
-BASE_URL = env.text("BASE_URL", f"http://localhost:{PORT}").rstrip("/")
+BASE_URL = env.site(env.text("BASE_URL", f"http://localhost:{PORT}"))
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 
@@ -151,6 +152,19 @@ MEDIA_ROOT = DATA_DIR / "files"
 
 EMAIL_URL = env.text("EMAIL_URL", f"maildir:{DATA_DIR}/mail")
 SMS_URL = env.text("SMS_URL", f"file:{DATA_DIR}/sms")
+
+# What comes back: `docs/bounces.md`. Without its secret each door is shut.
+BOUNCE_ADDRESS = env.text("BOUNCE_ADDRESS")
+if BOUNCE_ADDRESS and not re.fullmatch(r"[A-Za-z0-9._=-]{1,23}@[A-Za-z0-9.-]{1,200}", BOUNCE_ADDRESS):
+    raise ImproperlyConfigured(
+        "BOUNCE_ADDRESS: write it as bounces@acme.example; before @ at most 23 letters, digits, . _ = -."
+    )
+BOUNCES_URL = env.text("BOUNCES_URL")
+BOUNCE_SECRET = env.text("BOUNCE_SECRET")
+ESP_WEBHOOK_SECRET = env.text("ESP_WEBHOOK_SECRET")
+ESP_WEBHOOK_SIGNING_KEY = env.text("ESP_WEBHOOK_SIGNING_KEY")
+# Clicks and opens are gathered in each web process and written after so many seconds; see messaging/gathering.py.
+HITS_PAUSE = 0.1
 
 # Failpoints kill or delay the send path on purpose, to test recovery: `name:kill|raise|sleep[:seconds]`.
 FAILPOINT = env.text("FAILPOINT")

@@ -25,6 +25,7 @@ from django.utils.translation import pgettext_lazy
 
 from journey_crm import home
 from journey_crm.login import GuardedLogin
+from messaging import consistency
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ NAVIGATION = (
             Entry(_("Templates"), "mail", model="messaging.Template"),
             Entry(_("Reusable blocks"), "copy", model="messaging.ReusableBlock"),
             Entry(_("Sent mail"), "send", model="messaging.Message"),
+            Entry(
+                _("Consistency"),
+                "check",
+                address="admin:messaging_consistency",
+                permission="messaging.view_lintfinding",
+            ),
+            Entry(_("Clicks and opens"), "eye", model="messaging.Hit"),
         ),
     ),
     Section(
@@ -114,7 +122,10 @@ NAVIGATION = (
             Entry(_("Brands"), "palette", model="messaging.Brand"),
             Entry(_("Campaign parameters"), "link", model="messaging.UtmRules"),
             Entry(_("Topics"), "bell", model="messaging.Topic"),
+            Entry(_("Quiet hours and caps"), "clock", model="messaging.SendingPolicy"),
             Entry(_("Suppressed addresses"), "ban", model="messaging.Suppression"),
+            Entry(_("Dead letters"), "inbox", model="messaging.ReturnedMail"),
+            Entry(_("Complaint brake"), "pause", model="messaging.Brake"),
             Entry(_("Consent centre"), "shield", model="contacts.ConsentChange"),
             Entry(_("Sign-up forms"), "list", model="messaging.SignupForm"),
             Entry(_("Retention"), "box", model="contacts.RetentionRule"),
@@ -207,6 +218,13 @@ class JourneyAdminSite(AdminSite):
             path("logout/", self.logout, name="logout"),
             path("password_change/", login_required(self.password_change), name="password_change"),
             path("password_change/done/", login_required(self.password_change_done), name="password_change_done"),
+            # Of no model: it is about all live messages together.
+            path("messaging/consistency/", self.admin_view(consistency.page), name="messaging_consistency"),
+            path("messaging/consistency/look/", self.admin_view(consistency.look), name="messaging_look_again"),
+            path("messaging/consistency/<int:pk>/mute/", self.admin_view(consistency.mute), name="messaging_mute"),
+            path(
+                "messaging/consistency/<int:pk>/unmute/", self.admin_view(consistency.unmute), name="messaging_unmute"
+            ),
             *super().get_urls(),
         ]
 

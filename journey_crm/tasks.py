@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from campaigns import candidates
+from campaigns import candidates, fuse
 from contacts import fieldindexes, fields, idempotency, importing, retention, sweeping, throttling, webhooks
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
-from messaging import delivery, signups, trials
+from messaging import brake, delivery, hits, nightly, onsite, returning, signups, trials
+from messaging.bounces.mailboxes import MailboxAway
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +60,31 @@ def deliver_webhooks() -> None:
 
 @app.task(is_idempotent=True)
 def sweep() -> None:
-    """Settles claims whose worker died."""
+    """Settles claims whose worker died, and ends what waited too long on our website."""
     with _alive("sweep"):
         delivery.sweep(now=timezone.now())
+        onsite.expire(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def take_bounces() -> None:
+    """Looks into the mailbox of bounces and reads what came in; tells administrators of pauses.
+
+    Two at once are harmless: each mail is kept once, and read by one of them.
+    """
+    with _alive("bounces"):
+        returning.read_waiting(now=timezone.now())
+        brake.tell(now=timezone.now())
+        fuse.tell(now=timezone.now())
+    if not settings.BOUNCES_URL:
+        Heartbeat.objects.filter(name="mailbox").delete()
+        return
+    try:
+        # A mailbox that stays away falls silent, which the home page says.
+        with _alive("mailbox"):
+            returning.empty_mailbox(now=timezone.now())
+    except MailboxAway as error:
+        log.error("mailbox_away", error=str(error))
 
 
 @app.task(is_idempotent=True)
@@ -80,15 +104,17 @@ def tidy() -> None:
         webhooks.forget(now=timezone.now())
         candidates.forget_candidates(timezone.now())
         trials.forget_trials(timezone.now())
+        returning.forget(now=timezone.now())
 
 
 @app.task(is_idempotent=True)
 def retain() -> None:
-    """Goes on with what retention rules drop or anonymise, with sign-ups that nobody confirmed, and with erasures."""
+    """Goes on with what retention rules drop, with old sign-ups, with who clicked long ago, and with erasures."""
     with _alive("retain"):
         sweeping.sweep_others(timezone.now())
         retention.retain(timezone.now())
         signups.forget_signups(timezone.now())
+        hits.forget_raw(timezone.now())
 
 
 @app.task(is_idempotent=True)
@@ -97,6 +123,13 @@ def mind_fields() -> None:
     with _alive("fields"):
         fieldindexes.settle()
         fields.count_traits_if_due(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def lint() -> None:
+    """Looks at all live messages once a night, and asks their links. Two at once: the second finds the lock taken."""
+    with _alive("lint"):
+        nightly.lint_if_due(timezone.now())
 
 
 @app.task(is_idempotent=True)

@@ -13,6 +13,7 @@ from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
 from leads.handoff import handoff
 from leads.tasks import ask
+from messaging import brake
 from messaging.gates import arbitrate
 from messaging.hits import tell_hits
 from messaging.signups import sign_up
@@ -36,6 +37,7 @@ STEPS: list[Step] = [
     Step("enrol", enrol),
     Step("broadcast", broadcast),
     Step("advance", advance),
+    Step("brake", brake.watch),
     Step("arbitrate", arbitrate),
     Step("webhooks", webhooks.tell),
 ]

@@ -1,5 +1,6 @@
 """Brand, topics, templates with their preview, sent mail, and what holds mail back."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,11 +13,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from messaging import tokens, utm
-from messaging.gates import why
+from messaging import brake, tokens, utm
+from messaging.explaining import why
 from messaging.links import host
-from messaging.models import Brand, Message, SendingPolicy, Suppression, Template, Topic, UtmRules
+from messaging.models import Brand, Cap, Message, SegmentZone, SendingPolicy, Template, Topic, UtmRules
 from messaging.preview import NotRendered, rendered
+from messaging.reason_pages import ledger_page, why_page
 from messaging.reasons import sentence
 from messaging.template_views import mail_page
 
@@ -54,20 +56,35 @@ class OneRow(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
 
 
-@admin.register(Brand)
-class BrandAdmin(OneRow):
-    fieldsets = [
-        (None, {"fields": ["name", "sender", "reply_to", "postal_address", "website"]}),
-        (_("Look"), {"fields": ["logo_url", "colours"]}),
-        (_("Words"), {"fields": ["banned_words", "legal"]}),
-    ]
+class CapInline(admin.TabularInline):
+    model = Cap
+    extra = 0
+    fields = ["channel", "topic", "per_day", "per_week", "per_month"]
+
+
+class SegmentZoneInline(admin.TabularInline):
+    model = SegmentZone
+    extra = 0
+    fields = ["segment", "zone"]
 
 
 @admin.register(SendingPolicy)
 class SendingPolicyAdmin(OneRow):
+    inlines = [CapInline, SegmentZoneInline]
     fieldsets = [
-        (_("Quiet hours"), {"fields": [("quiet_from", "quiet_until"), "max_defer"]}),
+        (
+            _("Quiet hours"),
+            {
+                "fields": [
+                    ("quiet_from", "quiet_until"),
+                    "sundays_are_quiet",
+                    "holidays_are_quiet",
+                    "max_defer",
+                ]
+            },
+        ),
         (_("How often"), {"fields": [("per_day", "per_week", "per_month")]}),
+        (_("After a pause or an outage"), {"fields": ["drain_per_minute"]}),
         (_("What marketing does"), {"fields": ["global_holdout"]}),
     ]
 
@@ -149,6 +166,7 @@ class MessageAdmin(admin.ModelAdmin):
     ordering = ["-pk"]
     list_per_page = 50
     show_full_result_count = False
+    change_list_template = "messaging/message_change_list.html"
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -184,7 +202,12 @@ class MessageAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
-        return [path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"), *super().get_urls()]
+        return [
+            path("ledger/", wrap(partial(ledger_page, self)), name="messaging_message_ledger"),
+            path("why/", wrap(partial(why_page, self)), name="messaging_message_why"),
+            path("<int:pk>/mail/", wrap(self.mail), name="messaging_message_mail"),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict | None = None
@@ -230,6 +253,14 @@ class MessageAdmin(admin.ModelAdmin):
             raise Http404 from None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
+        if request.method == "GET" and (held := brake.pulled()):
+            messages.error(
+                request,
+                format_html(
+                    '{} {} <a href="{}">{}</a>', _("All marketing is held back."), brake.in_words(held),
+                    reverse("admin:messaging_brake_changelist"), _("Look at the brake"),
+                ),
+            )  # fmt: skip
         uncertain = Message.objects.uncertain().aggregate(count=Count("pk"))["count"]
         if uncertain and request.method == "GET" and request.GET.get("state") != "uncertain":
             messages.warning(
@@ -244,26 +275,13 @@ class MessageAdmin(admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class SuppressionReason(admin.SimpleListFilter):
-    title = _("reason")
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list:
-        return Suppression.REASONS
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(reason=self.value()) if self.value() in dict(Suppression.REASONS) else queryset
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(admin.ModelAdmin):
-    list_display = ["address", "reason", "suppressed_at", "detail"]
-    list_filter = [SuppressionReason]
-    search_fields = ["address"]
-    ordering = ["-suppressed_at", "-pk"]
-    fields = ["address", "reason", "detail"]
-    show_full_result_count = False
-
-
 # The other screens of this app register themselves when they are read.
-from messaging import reusable_admin, signup_admin, template_admin  # noqa: E402, F401
+from messaging import (  # noqa: E402
+    brand_admin,  # noqa: F401
+    click_admin,  # noqa: F401
+    return_admin,  # noqa: F401
+    reusable_admin,  # noqa: F401
+    signup_admin,  # noqa: F401
+    suppression_admin,  # noqa: F401
+    template_admin,  # noqa: F401
+)

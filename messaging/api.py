@@ -1,14 +1,24 @@
 """REST resources of this app."""
 
+from datetime import timedelta
+
 from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from contacts.models import Contact
 from contacts.parameters import IdFilter
 from contacts.rest import Resource
 from messaging.channels import choices
+from messaging.clicks import Scope, report
 from messaging.models import Message, ReusableBlock, Template
 
 
@@ -34,14 +44,59 @@ class TemplateSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class CountSerializer(serializers.Serializer):
+    times = serializers.IntegerField()
+    people = serializers.IntegerField()
+
+
+class CountsSerializer(serializers.Serializer):
+    human = CountSerializer()
+    privacy = CountSerializer()
+    machine = CountSerializer()
+
+
+class LinkClicksSerializer(serializers.Serializer):
+    link = serializers.IntegerField()
+    url = serializers.CharField()
+    language = serializers.CharField()
+    clicks = serializers.IntegerField()
+    people = serializers.IntegerField()
+    machine_clicks = serializers.IntegerField()
+
+
+class ClicksSerializer(serializers.Serializer):
+    clicks = CountsSerializer()
+    opens = CountsSerializer()
+    links = LinkClicksSerializer(many=True)
+
+
 class Templates(ListModelMixin, RetrieveModelMixin, Resource):
     """Message templates; they are written by journeys as code or in the admin."""
 
-    needs = {"list": "read messaging.view_template", "retrieve": "read messaging.view_template"}
+    needs = {
+        "list": "read messaging.view_template",
+        "retrieve": "read messaging.view_template",
+        "clicks": "read messaging.view_message",
+    }
+    parameters = {"clicks": ("days",)}
     filterset_class = TemplateFilters
     serializer_class = TemplateSerializer
     queryset = Template.objects.select_related("topic")
     lookup_field = "key"
+
+    @extend_schema(
+        parameters=[OpenApiParameter("days", {"type": "integer", "minimum": 1, "maximum": 365, "default": 90})],
+        responses=ClicksSerializer,
+        filters=False,
+    )
+    @action(detail=True)
+    def clicks(self, request: Request, key: str) -> Response:
+        """Who clicked and opened what in the last days: people, privacy proxies and machines apart."""
+        days = request.query_params.get("days", "90")
+        if not (days.isascii() and days.isdecimal() and 1 <= int(days[:9]) <= 365):
+            raise ValidationError({"days": _("This must be a whole number from 1 to %(most)s.") % {"most": 365}})
+        since = timezone.now() - timedelta(days=int(days))
+        return Response(ClicksSerializer(report(Scope.of_template(self.get_object(), since))).data)
 
 
 class ReusableBlockFilters(filters.FilterSet):

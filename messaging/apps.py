@@ -15,13 +15,15 @@ class MessagingConfig(AppConfig):
         from contacts.erasure import forget_by, keep
         from contacts.explaining import register_explanation
         from contacts.rules import register_leaf
-        from contacts.segments import register_user_of_fields
+        from contacts.segments import register_user_of_fields, register_user_of_segments
+        from messaging.alerts import once_an_hour
+        from messaging.explaining import explain_message
         from messaging.forgetting import forget_mail
-        from messaging.gates import explain_message
+        from messaging.gates import register_gate
         from messaging.leaf import ConsentIs
         from messaging.models import Message, Topic
-        from messaging.signups import must_confirm
-        from messaging.uses import users_of_field
+        from messaging.signups import live_template, must_confirm
+        from messaging.uses import register_live_templates, users_of_field, users_of_segment
 
         register_leaf("consent", ConsentIs)
         register_explanation(
@@ -29,9 +31,12 @@ class MessagingConfig(AppConfig):
             lambda contact, key, now: explain_message(contact=contact, key=key, now=now).as_dict(),
             "messaging.view_message",
         )
+        register_gate(once_an_hour)
         demand_confirmation(must_confirm)
         register_topics(lambda: Topic.objects.values_list("key", flat=True))
+        register_user_of_segments(users_of_segment)
         register_user_of_fields(users_of_field, is_asking=False)
+        register_live_templates(live_template)
         # How many messages left, and why others did not, is counted; to whom and with which words is gone.
         forget_by(forget_mail)
         keep(

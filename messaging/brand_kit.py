@@ -34,7 +34,7 @@ PLAIN = {
     "primary": "#1a56db", "button_text": "#ffffff", "text": "#1f2328", "link": "#1a56db", "background": "#ffffff",
     "dark_primary": "#8ab4f8", "dark_text": "#e8eaed", "dark_link": "#8ab4f8", "dark_background": "#1b1d21",
 }  # fmt: skip
-FONTS = {"body": gettext_lazy("text"), "heading": gettext_lazy("headings")}
+FONTS = {"body": gettext_lazy("font of text"), "heading": gettext_lazy("font of headings")}
 # Every mail program has these; a stack ends in one, so that nobody sees whatever happens to be there.
 GENERIC = ("serif", "sans-serif", "monospace", "cursive", "system-ui")
 TONE = {
@@ -65,7 +65,7 @@ def wrong_with(
     asked = {
         "colours": _colours(colours_),
         "fonts": _fonts(fonts),
-        "languages": _languages(languages),
+        "languages": wrong_languages(languages),
         "banned_words": _banned_words(banned_words),
         "glossary": _glossary(glossary),
         "tone": _tone(tone),
@@ -93,13 +93,18 @@ def _fonts(fonts: Any) -> str:
     for name, stack in fonts.items():
         if name not in FONTS:
             return _("There is no font “%(name)s”; known are: %(known)s.") % {"name": name, "known": ", ".join(FONTS)}
-        families = [one.strip() for one in str(stack).split(",")] if isinstance(stack, str) else [""]
-        if not all(_FAMILY.fullmatch(one) for one in families):
-            return _("%(name)s: write families with commas between, such as Georgia, serif.") % {"name": name}
-        if families[-1] not in GENERIC:
-            return _("%(name)s: the last family must be one that every mail program has: %(known)s.") % {
-                "name": name, "known": ", ".join(GENERIC),
-            }  # fmt: skip
+        if sentence := wrong_font(stack):
+            return f"{name}: {sentence}"
+    return ""
+
+
+def wrong_font(stack: Any) -> str:
+    """What is wrong with one stack of families."""
+    families = [one.strip() for one in stack.split(",")] if isinstance(stack, str) else [""]
+    if not all(_FAMILY.fullmatch(one) for one in families):
+        return _("Write families with commas between, such as Georgia, serif.")
+    if families[-1] not in GENERIC:
+        return _("The last family must be one that every mail program has: %(known)s.") % {"known": ", ".join(GENERIC)}
     return ""
 
 
@@ -111,7 +116,7 @@ def _no_language(key: Any) -> str:
     return _("“%(key)s” is no language. Write it as cs or pt-BR.") % {"key": key}
 
 
-def _languages(languages: Any) -> str:
+def wrong_languages(languages: Any) -> str:
     if not isinstance(languages, list):
         return _("Write a list of languages, such as en, cs.")
     wrong = [one for one in languages if not is_language(one)]
@@ -124,13 +129,13 @@ def _banned_words(words: Any) -> str:
         for language, some in words.items():
             if language != "" and not is_language(language):
                 return _no_language(language)
-            if sentence := _words(some):
+            if sentence := wrong_words(some):
                 return f"{language}: {sentence}"
         return ""
-    return _words(words)
+    return wrong_words(words)
 
 
-def _words(words: Any) -> str:
+def wrong_words(words: Any) -> str:
     if not isinstance(words, list):
         return _("Write a list of words, or lists by language.")
     for word in words:
@@ -145,13 +150,20 @@ def _glossary(glossary: Any) -> str:
     for language, terms in glossary.items():
         if language != "" and not is_language(language):
             return _no_language(language)
-        if not isinstance(terms, Mapping):
-            return _("Write the glossary by language: each term with the ways in which we do not write it.")
-        for term, never in terms.items():
-            if not isinstance(term, str) or not term.strip() or len(term) > 80 or "*" in term:
-                return _("“%(word)s” is no term.") % {"word": term}
-            if sentence := _words(never):
-                return f"{term}: {sentence}"
+        if sentence := wrong_terms(terms):
+            return f"{language}: {sentence}" if language else sentence
+    return ""
+
+
+def wrong_terms(terms: Any) -> str:
+    """What is wrong with the glossary of one language."""
+    if not isinstance(terms, Mapping):
+        return _("Write each term with the ways in which we do not write it.")
+    for term, never in terms.items():
+        if not isinstance(term, str) or not term.strip() or len(term) > 80 or "*" in term:
+            return _("“%(word)s” is no term.") % {"word": term}
+        if sentence := wrong_words(never):
+            return f"{term}: {sentence}"
     return ""
 
 

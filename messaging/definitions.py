@@ -5,13 +5,17 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now as wall_clock
 
-from contacts.definitions import DefinitionError, Section, check_keys, one_of, text, without_defaults
+from contacts.definitions import DefinitionError, Section, check_keys, one_of, percent, text, without_defaults
 from messaging import blocks, utm
 from messaging.channels import CHANNELS
 from messaging.models import Brand, ReusableBlock, SignupForm, Template, Topic, UtmRules
 from messaging.signup_forms import problems
 
 _BODIES = {"body": "markdown", "mjml": "mjml", "html": "html", "blocks": "blocks"}
+
+
+# What the brand keeps as it is written here; `messaging.brand_kit` says what may stand in each.
+_KIT = ["colours", "fonts", "languages", "banned_words", "glossary", "tone", "legal"]
 
 
 def _complain(error: ValidationError) -> None:
@@ -41,14 +45,24 @@ def _read_brand() -> dict[str, dict[str, Any]]:
                 "website": brand.website,
                 "logo": brand.logo_url,
                 "colours": brand.colours,
+                "fonts": brand.fonts,
+                "button_radius": brand.button_radius,
+                "languages": brand.languages,
                 "banned_words": brand.banned_words,
+                "glossary": brand.glossary,
+                "tone": brand.tone,
                 "legal": brand.legal,
             },
             reply_to="",
             website="",
             logo="",
             colours={},
+            fonts={},
+            button_radius=Brand._meta.get_field("button_radius").default,
+            languages=[],
             banned_words=[],
+            glossary={},
+            tone={},
             legal={},
         )
     }
@@ -58,7 +72,7 @@ def _write_brand(data: dict[str, Any]) -> None:
     check_keys(
         data,
         required=["name", "from", "postal_address"],
-        optional=["reply_to", "website", "logo", "colours", "banned_words", "legal"],
+        optional=["reply_to", "website", "logo", "button_radius", *_KIT],
     )
     brand = Brand(
         pk=1,
@@ -68,9 +82,7 @@ def _write_brand(data: dict[str, Any]) -> None:
         postal_address=text(data, "postal_address"),
         website=text(data, "website"),
         logo_url=text(data, "logo"),
-        colours=data.get("colours", {}),
-        banned_words=data.get("banned_words", []),
-        legal=data.get("legal", {}),
+        **{name: data[name] for name in ("button_radius", *_KIT) if name in data},
     )
     try:
         brand.full_clean(validate_unique=False, validate_constraints=False)
@@ -87,11 +99,13 @@ def _read_topics() -> dict[str, dict[str, Any]]:
                 "name": topic.name,
                 "names": topic.names,
                 "description": topic.description,
+                "descriptions": topic.descriptions,
                 "opt": "in" if topic.is_opt_in else "out",
                 "double_opt_in": topic.is_double_opt_in,
             },
             names={},
             description="",
+            descriptions={},
             double_opt_in=False,
         )
         for topic in Topic.objects.order_by("key")
@@ -100,17 +114,24 @@ def _read_topics() -> dict[str, dict[str, Any]]:
 
 def _write_topic(data: dict[str, Any]) -> None:
     # YAML 1.1 readers of other tools turn `opt: in` into text as we do; only the two words are allowed.
-    check_keys(data, required=["key", "name", "opt"], optional=["names", "description", "double_opt_in"])
+    check_keys(
+        data, required=["key", "name", "opt"], optional=["names", "description", "descriptions", "double_opt_in"]
+    )
     is_opt_in = one_of(data, "opt", ["in", "out"]) == "in"
     is_double = flag(data, "double_opt_in")
     if is_double and not is_opt_in:
         raise DefinitionError("double_opt_in", "is for topics with `opt: in`.")
+    for name in ("names", "descriptions"):
+        told = data.get(name, {})
+        if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+            raise DefinitionError(name, "must be texts by language, such as {cs: …}.")
     Topic.objects.update_or_create(
         key=data["key"],
         defaults={
             "name": text(data, "name"),
             "names": data.get("names", {}),
             "description": text(data, "description"),
+            "descriptions": data.get("descriptions", {}),
             "is_opt_in": is_opt_in,
             "is_double_opt_in": is_double,
         },
@@ -137,6 +158,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
                 },
                 "utm": template.utm,
                 "repeatable": template.is_repeatable,
+                "quiet_hours": template.quiet_hours,
+                "holdout": f"{template.holdout}%",
             },
             name="",
             topic=None,
@@ -147,6 +170,8 @@ def _read_templates() -> dict[str, dict[str, Any]]:
             translations={},
             utm={},
             repeatable=False,
+            quiet_hours="default",
+            holdout="0%",
         )
         for template in Template.objects.select_related("topic").order_by("key")
     }
@@ -199,6 +224,7 @@ def _write_template(data: dict[str, Any]) -> None:
         required=["key", "class", *(["subject"] if data.get("channel", "email") == "email" else [])],
         optional=[
             *("name", "topic", "channel", "subject", "language", "preheader", "translations", "utm", "repeatable"),
+            *("quiet_hours", "holdout"),
             *_BODIES,
         ],
     )
@@ -228,6 +254,8 @@ def _write_template(data: dict[str, Any]) -> None:
     template.translations = translations
     template.utm = data.get("utm", {})
     template.is_repeatable = bool(data.get("repeatable", False))
+    template.quiet_hours = one_of(data, "quiet_hours", [key for key, _ in Template.QUIET_HOURS], "default")
+    template.holdout = percent(data.get("holdout", 0), "holdout")
     template.updated_at = wall_clock()
     try:
         template.full_clean()

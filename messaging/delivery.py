@@ -7,7 +7,6 @@ of its own. What lies between a hand-over and its mark when a worker dies is `un
 import hashlib
 import json
 import os
-import re
 import secrets
 import socket
 import time
@@ -21,6 +20,7 @@ from django.db import DataError, transaction
 
 from contacts.sql import load
 from messaging.addresses import PIECES
+from messaging.bounces.codes import is_no_such_address
 from messaging.channels import Result, Send, openers
 from messaging.failpoints import hit
 from messaging.gates import refusal
@@ -35,7 +35,6 @@ BATCH = 500
 WINDOW = 100
 MOST_ATTEMPTS = 5
 _OUTAGE = timedelta(minutes=1)
-_NO_SUCH_ADDRESS = re.compile(r"\b5\.1\.(?:1|2|3|6|10)\b")
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _outcome(written: Written, result: Result, now: datetime) -> _Mark:
     if result.outcome == "sent":
         return _Mark(message.id, "sent", "", response, None, attempts, written)
     if result.outcome == "failed":
-        reason = "bounced" if _NO_SUCH_ADDRESS.search(response) else "refused"
+        reason = "bounced" if is_no_such_address(response) else "refused"
         return _Mark(message.id, "failed", reason, response, None, attempts, written)
     if result.outcome == "unreachable":
         # Nobody was asked: that is no attempt, and it is no fault of the person's address.

@@ -11,7 +11,17 @@ from django.db.models import Q
 
 from contacts.erasure import Traces
 from messaging.channels import maildir, sms
-from messaging.models import Hit, Link, Message, Signup, Suppression, TrialMail
+from messaging.models import (
+    Feedback,
+    Hit,
+    Link,
+    Message,
+    ReturnedMail,
+    Signup,
+    Suppression,
+    SuppressionChange,
+    TrialMail,
+)
 
 
 def forget_mail(traces: Traces) -> Mapping[str, int]:
@@ -24,6 +34,13 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
     suppressed = [*addresses, *traces.values("phone")]
     spelt = {way for one in traces.texts for way in (one, quote(one), quote(one, safe=""))}
     links = reduce(or_, [Q(url__icontains=one) for one in spelt], Q(pk__in=[]))
+    # Dead letters quote the person's address, or words of theirs.
+    needles = [one.encode() for one in traces.texts]
+    letters = ReturnedMail.objects.exclude(raw=b"").extra(  # noqa: S610  no bytes operator in the ORM
+        where=["EXISTS (SELECT FROM unnest(%s::bytea[]) AS needle WHERE position(needle IN raw) > 0)"], params=[needles]
+    )
+    # What servers said is theirs; that it came back is counted.
+    Feedback.objects.filter(message_id__in=messages).update(code="", detail="")
     kind, _colon, path = settings.EMAIL_URL.partition(":")
     if kind == "maildir":
         transaction.on_commit(partial(maildir.forget, path, messages))
@@ -34,5 +51,7 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
         "messaging.link": Link.objects.filter(links).delete()[0],
         "messaging.signup": Signup.objects.filter(contact=None, address__in=addresses).delete()[0],
         "messaging.trialmail": TrialMail.objects.filter(trials).delete()[0],
+        "messaging.returnedmail": letters.delete()[0],
+        "messaging.suppressionchange": SuppressionChange.objects.filter(address__in=addresses).delete()[0],
         "messaging.suppression": Suppression.objects.filter(address__in=suppressed).delete()[0],
     }

@@ -23,7 +23,8 @@ def header_text(text: str) -> str:
     words, piece, size = [], "", 0
     for character in text:
         length = len(character.encode("utf-8", "replace"))
-        if size + length > 42:
+        # With the longest name of a field in front, a line is then no longer than 76 (RFC 2047, 2).
+        if size + length > 39:
             words.append(piece)
             piece, size = "", 0
         piece += character
@@ -36,7 +37,7 @@ def mailbox(written: str) -> tuple[str, str]:
     """(`Name <address>` for a header, the bare address) of a sender as people write it. Raises ValueError."""
     name, address = parseaddr(written)
     local, at, domain = address.rpartition("@")
-    if not at or any(ord(c) < 33 for c in address) or any(ord(c) < 32 for c in written):
+    if not at or " " in address or _CONTROL.search(written):
         raise ValueError(_("%(written)r is no sender; write it as Acme <hello@acme.example>.") % {"written": written})
     try:
         domain = domain if domain.isascii() else domain.encode("idna").decode()
@@ -47,5 +48,8 @@ def mailbox(written: str) -> tuple[str, str]:
         raise ValueError(_("%(written)r: the part before @ must be ASCII.") % {"written": written})
     if not name:
         return address, address
-    quoted = str(Address(display_name=name, addr_spec=address)) if name.isascii() and len(name) <= 60 else ""
-    return quoted or f"{header_text(name)} <{address}>", address
+    is_plain = name.isascii() and len(name) <= 60 and "=?" not in name
+    shown = str(Address(display_name=name)).removesuffix(" <>") if is_plain else header_text(name)
+    # A name as long as a line leaves the address to the next one.
+    gap = " " if len(shown.rsplit("\r\n", 1)[-1]) + len(address) < 60 else "\r\n "
+    return f"{shown}{gap}<{address}>", address

@@ -80,7 +80,7 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
     body = names["body"]
     subject, preheader = (said[names[name]][0] if said[names[name]] else "" for name in ("subject", "preheader"))
     found += linter_looks.of_the_law(look, content, language, body)
-    found += linter_looks.of_looks(look, language, body)
+    found += linter_looks.of_looks(look, language, body, texts["body"])
     found += linter_looks.of_links(look, language, body, texts["body"], around.dead)
     found += linter_looks.of_size(letter, look, language, body)
     found += linter_looks.of_brand(texts["body"], content["brand"], language, body)
@@ -99,11 +99,13 @@ def _of_plain_text(content: Mapping[str, Any], language: str, around: Around) ->
     found = [problem("empty", names["body"], language)] if not sources["body"].strip() else []
     for name, text in sources.items():
         found += _of_liquid(text, names[name], language, around, is_html=False)
-    if content["channel"] == "sms" and not any(one.is_unsendable for one in found):
+    if any(one.is_unsendable for one in found):
+        return found
+    if content["channel"] == "sms":
         length = texts.counted(sources["body"], language=language, message_class=content["message_class"])
         if length.parts > texts.MOST_PARTS:
             found.append(problem("too_many_parts", names["body"], language, reason=texts.too_long(length)))
-    said = {names[name]: [linter_looks.without_liquid(text, is_html=False)] for name, text in sources.items() if text}
+    said = said_plainly(content, language)
     named = {names[name]: text for name, text in sources.items()}
     found += linter_words.of_words(said, named, language, around.voice)
     return found
@@ -124,6 +126,16 @@ def said_in(content: Mapping[str, Any], language: str, look: linter_looks.Look) 
         names["preheader"]: [flat["preheader"]] if flat["preheader"] else [],
         names["body"]: linter_looks.words_of(look, frame),
     }
+
+
+def said_plainly(content: Mapping[str, Any], language: str) -> dict[str, list[str]]:
+    """The same of a message that is no mail."""
+    names, variant = names_of(content, language), content["variants"][language]
+    flat = {
+        name: linter_looks.plain(linter_looks.without_liquid(str(variant.get(name) or ""), is_html=False))
+        for name in ("subject", "body")
+    }
+    return {names[name]: [text] if text else [] for name, text in flat.items()}
 
 
 def _of_form(texts: Mapping[str, str], names: Mapping[str, str], language: str) -> Iterator[Problem]:

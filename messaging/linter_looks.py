@@ -243,9 +243,14 @@ def _is_seen(word: Word) -> bool:
     )
 
 
-def of_looks(look: Look, language: str, name: str) -> Iterator[Problem]:
-    """Contrast, and pictures that say nothing to those who do not see them."""
+def of_looks(look: Look, language: str, name: str, source: str) -> Iterator[Problem]:
+    """Contrast, and pictures that say nothing to those who do not see them.
+
+    Where neither of two colours stands in the source, both are the brand's: that is not for who writes a text to mend,
+    and no error of it.
+    """
     told = set()
+    written = {colour for colour, _line in written_colours(source)}
     for word in look.words:
         if word.is_hidden or word.background is None or (word.colour, word.background) in told:
             continue
@@ -253,14 +258,16 @@ def of_looks(look: Look, language: str, name: str) -> Iterator[Problem]:
         least = 3.0 if word.size >= 24 or (word.is_bold and word.size >= 18.6) else 4.5
         if ratio < least:
             told.add((word.colour, word.background))
+            is_ours = not {word.colour, word.background} & written
             yield problem(
-                "contrast", name, language, severity="error" if ratio < 3 else "warning", excerpt=word.text[:60],
+                "contrast.brand" if is_ours else "contrast", name, language,
+                severity="error" if ratio < 3 and not is_ours else "warning", excerpt=word.text[:60],
                 colour=colours.written(word.colour), background=colours.written(word.background),
                 ratio=f"{int(ratio * 10) / 10:.1f}", least=f"{least:.1f}",
             )  # fmt: skip
-    for source, words in dict(look.pictures).items():
+    for picture, words in dict(look.pictures).items():
         if words is None:
-            yield problem("alt_text", name, language, excerpt=_short(source))
+            yield problem("alt_text", name, language, excerpt=_short(picture))
 
 
 def of_links(look: Look, language: str, name: str, source: str, dead: Mapping[str, str]) -> Iterator[Problem]:
@@ -279,7 +286,7 @@ def of_links(look: Look, language: str, name: str, source: str, dead: Mapping[st
         if GAP in href:
             continue
         if href in dead:
-            yield problem("dead_link", name, language, excerpt=href, reason=dead[href])
+            yield problem(f"dead_link.{dead[href]}", name, language, excerpt=href)
         if href.lower().startswith("http://"):
             yield problem("insecure_link", name, language, excerpt=href, line=line_of(source, href))
         yield from _honest(anchor, language, name)

@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
         Rule("too_large", ERROR, _("Too large"), _("Shorten the mail to less than 102 kB, or Gmail cuts it off.")),
         Rule(
             "contrast", ERROR, _("Text that is hard to read"),
-            _("Take a darker or a lighter colour; under 3 it is an error, under 4.5 (large text: 3) a warning."),
+            _("Take a darker or a lighter colour; under 3 it is an error unless the brand's."),
         ),
         Rule("alt_text", ERROR, _("Picture without words"), _("Say in alt what the picture shows.")),
         Rule("dead_link", ERROR, _("Dead link"), _("Correct the address, or leave the link out.")),
@@ -89,6 +89,10 @@ SENTENCES: dict[str, str | Promise] = {
         "“%(excerpt)s”: %(colour)s on %(background)s has a contrast of %(ratio)s; %(least)s is needed to read it. "
         "Take a darker or a lighter colour."
     ),
+    "contrast.brand": _(
+        "“%(excerpt)s”: the brand's %(colour)s on %(background)s has a contrast of %(ratio)s; %(least)s is needed to "
+        "read it. Choose another colour on the brand's page."
+    ),
     "alt_text": _(
         'The picture %(excerpt)s has no alternative text. Say in alt="…" what it shows; alt="" if it is decoration.'
     ),
@@ -96,7 +100,11 @@ SENTENCES: dict[str, str | Promise] = {
         "The link to %(excerpt)s is a picture without alternative text, so nobody hears where it leads. Say it in "
         'alt="…".'
     ),
-    "dead_link": _("The link %(excerpt)s does not work: %(reason)s. Correct it, or leave it out."),
+    "dead_link.not_found": _("The page %(excerpt)s is not there. Correct the link, or leave it out."),
+    "dead_link.no_host": _("The link %(excerpt)s leads to a name that nobody has. Correct it, or leave it out."),
+    "dead_link.no_answer": _("The link %(excerpt)s leads to a server that is silent. Correct it, or leave it out."),
+    "dead_link.tls": _("The link %(excerpt)s leads to a server that browsers warn of. Correct it, or leave it out."),
+    "dead_link.failing": _("The link %(excerpt)s leads to a page that fails. Correct it, or leave it out."),
     "empty_link": _("The link “%(excerpt)s” has no address. Give it one, or leave it out."),
     "insecure_link": _("Line %(line)d: %(excerpt)s is not encrypted. Write https://."),
     "missing_translation": _("There is no text in this language; whoever speaks it gets “%(own)s”. Add a translation."),
@@ -105,7 +113,7 @@ SENTENCES: dict[str, str | Promise] = {
     "banned_word": _("Line %(line)d: we do not use the word “%(word)s”."),
     "glossary": _("Line %(line)d: we write “%(term)s”, not “%(word)s”."),
     "tone.sentence": _("A sentence has %(count)d words, at most %(most)d are ours: “%(excerpt)s”. Make it two."),
-    "tone.exclamation": _("There are %(count)d exclamation marks, at most %(most)d are ours. Leave some out."),
+    "tone.exclamation": _("Exclamation marks: %(count)d, at most %(most)d are ours. Leave some out."),
     "tone.capitals": _(
         "Of the letters, %(count)d per cent are capitals, at most %(most)d are ours. Write in small letters."
     ),

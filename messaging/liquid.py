@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 from django.utils.translation import gettext as _
 from liquid import Environment, RenderContext
-from liquid.ast import Node
+from liquid.ast import BlockNode, Node
 from liquid.builtin.expressions import FilteredExpression, Path, StringLiteral
-from liquid.builtin.output import OutputNode
+from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.exceptions import LiquidError, OutputStreamLimitError, ResourceLimitError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
@@ -29,7 +29,8 @@ MOST_OUTPUT = 512 * 1024
 MOST_SECONDS = 2.0
 MOST_ITEMS = 10_000
 _BIGGEST_NUMBER = 10**18
-# When the rendering at hand must be over; filters look at it, for a loop may work long without writing anything.
+# When the rendering at hand must be over; filters, blocks and look-ups look at it, for a loop may work long without
+# writing anything.
 _clock = threading.local()
 
 TAGS = {
@@ -62,6 +63,11 @@ class Missing(FalsyStrictUndefined):
         return 0
 
 
+def _look_at_the_clock() -> None:
+    if time.monotonic() > getattr(_clock, "deadline", float("inf")):
+        raise ResourceLimitError("rendering took too long", token=None)
+
+
 def _guarded(name: str, plain_filter: Callable[..., object]) -> Callable[..., object]:
     """A filter that refuses to make, or to be fed with, what would grow without end."""
 
@@ -79,11 +85,13 @@ def _guarded(name: str, plain_filter: Callable[..., object]) -> Callable[..., ob
 
     @functools.wraps(plain_filter)
     def guarded(*args: object, **kwargs: object) -> object:
-        if time.monotonic() > getattr(_clock, "deadline", float("inf")):
-            raise ResourceLimitError("rendering took too long", token=None)
+        _look_at_the_clock()
         for value in args:
             check(value)
-        # The one filter whose result can be far bigger than all that goes in.
+        # The two filters whose result can be far bigger than all that goes in.
+        is_list = name == "join" and len(args) == 2 and isinstance(args[0], range | list | tuple)
+        if is_list and len(args[0]) * len(str(args[1])) > MOST_OUTPUT:  # type: ignore[arg-type]
+            raise ResourceLimitError("the text in filter 'join' is too long", token=None)
         if name == "replace" and len(args) == 3 and not any(is_undefined(arg) for arg in args):
             text, old, new = map(str, args)
             if text.count(old) * len(new) > MOST_OUTPUT:
@@ -165,27 +173,17 @@ def present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     """What went wrong, with the line if it is known."""
-    message = str(getattr(error, "message", None) or error) or type(error).__name__
+    message = str(getattr(error, "message", None) or error)
+    if not isinstance(error, LiquidError) or not message:
+        # What the Python below said helps nobody who writes mails.
+        return _("The text asks for something that can not be done (%(error)s).") % {"error": type(error).__name__}
     try:
-        place = error.context() if isinstance(error, LiquidError) else None
+        place = error.context()
     except ValueError:
         place = None
     if place:
         return _("Line %(line)d: %(message)s.") % {"line": place[0], "message": message.rstrip(".")}
-    return message
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a template: text that never changes, or something to be filled in."""
-
-    static: str | None
-    fill: "Fill | None" = None
-    # Where it is a plain value: its name, such as ("contact", "email").
-    path: tuple[str, str] | None = None
-
-
-Fill = Callable[[Mapping[str, Any], "Rendering"], str]
+    return message[:1].upper() + message[1:].rstrip(".") + "."
 
 
 class Rendering:
@@ -201,8 +199,17 @@ class Rendering:
     @property
     def context(self) -> RenderContext:
         if self._context is None:
-            self._context = RenderContext(self._template, globals=self._values)
+            # Liquid would answer `now` and `today` with the machine's clock; here it is the moment of the message.
+            moment = str(self._values.get("moment") or "")
+            known = {"now": moment, "today": moment[:10], **self._values}
+            self._context = _Context(self._template, globals=known)
         return self._context
+
+    def take(self, text: str, times: int = 1) -> None:
+        """Counts what was written, in bytes. Raises RenderError where that is too much."""
+        self.left -= times * (len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
+        if self.left < 0:
+            raise RenderError(_("The message is longer than 512 kB."))
 
     def node(self, node: Node) -> str:
         buffer = _Clocked(self.left, self.deadline)
@@ -217,6 +224,36 @@ class Rendering:
         return buffer.getvalue()
 
 
+class _Context(RenderContext):
+    """Looks values up, and at the clock: to compare two long texts takes a while, and writes nothing."""
+
+    def get(self, *args: Any, **kwargs: Any) -> object:
+        _look_at_the_clock()
+        return super().get(*args, **kwargs)
+
+
+class _Block(BlockNode):
+    """What a loop or a condition holds."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        _look_at_the_clock()
+        return super().render_to_output(context, buffer)
+
+
+class _Range(RangeLiteral):
+    """`(1..9)`, no longer than a list may be: whether a long one contains a text would be asked for years."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> range:
+        found = super().evaluate(context)
+        if found.stop - found.start > MOST_ITEMS:
+            raise ResourceLimitError("the range is too long", token=self.token)
+        return found
+
+
 class _Literal(StringLiteral):
     """A text inside Liquid, escaped like any value: HTML belongs beside Liquid, where it is cleaned."""
 
@@ -226,16 +263,20 @@ class _Literal(StringLiteral):
         return str(self.value)
 
 
-def _distrust_literals(template: BoundTemplate) -> None:
+def _put_guards(template: BoundTemplate) -> None:
     static = RenderContext(template)
 
     def visit(expression: Expression) -> None:
         if type(expression) is StringLiteral:
             expression.__class__ = _Literal
+        elif type(expression) is RangeLiteral:
+            expression.__class__ = _Range
         for child in expression.children():
             visit(child)
 
     def walk(node: Node) -> None:
+        if type(node) is BlockNode:
+            node.__class__ = _Block
         for expression in node.expressions():
             visit(expression)
         for child in node.children(static, include_partials=False):
@@ -251,7 +292,7 @@ def parse(source: str, *, is_html: bool) -> BoundTemplate:
         raise RenderError(_("The text is longer than 512 kB."))
     try:
         template = (HTML if is_html else TEXT).from_string(source)
-        _distrust_literals(template)
+        _put_guards(template)
         return template
     except RecursionError:
         raise RenderError(_("The template is nested too deeply.")) from None
@@ -280,76 +321,14 @@ def _unclosed(source: str) -> str:
 
 
 def render(source: str, values: Mapping[str, Any], *, is_html: bool) -> str:
-    """Fills in a template with plain values. Raises RenderError."""
+    """Fills in a template with plain values, all of it by the interpreter. Raises RenderError."""
     template = parse(source, is_html=is_html)
-    return "".join(fill(pieces(template), template, values))
-
-
-def fill(parts: list[Piece], template: BoundTemplate, values: Mapping[str, Any]) -> Iterator[str]:
-    """The filled-in pieces in their order."""
     rendering = Rendering(template, values)
-    for piece in parts:
-        text = piece.static if piece.fill is None else piece.fill(values, rendering)
-        rendering.left -= len(text or "")
-        if rendering.left < 0:
-            raise RenderError(_("The message is longer than 512 kB."))
-        yield text or ""
-
-
-def pieces(template: BoundTemplate) -> list[Piece]:
-    """A template cut where something is filled in.
-
-    Plain values, with or without a default text, are looked up directly; all else goes through Liquid.
-    """
-    found: list[Piece] = []
+    out: list[str] = []
     for node in template.nodes:
-        text = getattr(node, "text", None)
-        if type(node).__name__ == "ContentNode" and isinstance(text, str):
-            found.append(Piece(text))
-        else:
-            fill, path = _direct(node, template.env.autoescape) or (_through_liquid(node), None)
-            found.append(Piece(None, fill, path))
-    return found
-
-
-def _through_liquid(node: Node) -> Fill:
-    return lambda values, rendering: rendering.node(node)
-
-
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
-_escape_table = str.maketrans(_ESCAPES)
-
-
-def _direct(node: Node, is_html: bool) -> tuple[Fill, tuple[str, str]] | None:
-    """A straight look-up, and its path, for `{{ a.b }}` and `{{ a.b | default: "text" }}`; None where more is asked."""
-    if not isinstance(node, OutputNode) or type(node.expression) is not FilteredExpression:
-        return None
-    path, filters = node.expression.left, node.expression.filters or []
-    if not isinstance(path, Path) or not all(isinstance(segment, str) for segment in path.path):
-        return None
-    if len(path.path) != 2:
-        return None
-    otherwise: str | None = None
-    if filters:
-        arguments = getattr(filters[0], "args", [])
-        if len(filters) > 1 or filters[0].name != "default" or len(arguments) != 1:
-            return None
-        value = getattr(getattr(arguments[0], "value", None), "value", None)
-        if not isinstance(value, str):
-            return None
-        otherwise = value.translate(_escape_table) if is_html else value
-    root, name = map(str, path.path)
-
-    def fill_in(values: Mapping[str, Any], rendering: Rendering) -> str:
-        found = values.get(root)
-        value = found.get(name) if isinstance(found, dict) else None
-        if isinstance(value, str) and value:
-            return value if not is_html or value.isalnum() else value.translate(_escape_table)
-        if value is None and otherwise is not None:
-            return otherwise
-        return rendering.node(node)
-
-    return fill_in, (root, name)
+        out.append(rendering.node(node))
+        rendering.take(out[-1])
+    return "".join(out)
 
 
 # What a template asks for --------------------------------------------------------------------------------------------

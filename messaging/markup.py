@@ -248,6 +248,8 @@ def build(content: dict[str, Any], language: str) -> Letter:
     may_unsubscribe = content["message_class"] != "transactional"
     kit = frame.Kit.of(brand)
     preheader = frame.preheader(escape(hide(variant.get("preheader") or "", hidden)).replace("&lt;!--LQ", "<!--LQ"))
+    if content["message_class"] == "marketing":
+        preheader = frame.hidden_link(hidden.mark("{{ links.hidden }}")) + preheader
     footer = frame.footer(brand, kit, may_unsubscribe=may_unsubscribe, language=language, mark=hidden.mark)
     pixel = f'<img data-html-only src="{hidden.mark("{{ links.open }}")}" width="1" height="1" alt="" style="border:0">'
     body_format = content["body_format"]

@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 
 from contacts.models import Contact
 from contacts.sql import Fragment, load, named
+from messaging.channels import CHANNELS
 from messaging.models import Message, Template
 
 SQL = load(__file__)
@@ -82,8 +83,12 @@ def hold(*, journey_key: str, is_held: bool) -> int:
 
 
 def withdraw_refused(*, contact: Contact, channel: str, topic: str, now: datetime) -> int:
-    """After a refusal: withdraws what the person no longer wants at once, rather than at the door."""
-    which = Q(contact=contact, channel=channel) & ~Q(message_class="transactional")
+    """After a refusal: withdraws what the person no longer wants at once, rather than at the door.
+
+    Also what would come by another door that asks for the same consent.
+    """
+    doors = [one.key for one in CHANNELS.values() if one.consent == channel]
+    which = Q(contact=contact, channel__in=doors) & ~Q(message_class="transactional")
     if topic:
         which &= Q(template__topic__key=topic)
     return cancel(now=now, reason="topic_refused" if topic else "unsubscribed", messages=Message.objects.filter(which))

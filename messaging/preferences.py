@@ -25,17 +25,19 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
         if request.method != "POST":
             return page(request, "messaging/unsubscribe.html", token=token)
         if person is not None:
-            is_one_click, now = "List-Unsubscribe" in request.POST, timezone.now()
-            for reader in refusing.readers_of(message, person, now):
-                refusing.refuse_all(
-                    contact=reader,
-                    source="one-click" if is_one_click else "unsubscribe-page",
-                    wording="" if is_one_click else _("Yes, unsubscribe me"),
-                    now=now,
-                    ip_address=address_of(request),
-                    user_agent=agent_of(request),
-                )
-        return page(request, "messaging/unsubscribed.html", token=token, person=person)
+            if "List-Unsubscribe" in request.POST:
+                _refuse_all(request, message, person, source="one-click", words="")
+            else:
+                _refuse_all(request, message, person, source="unsubscribe-page", words=_("Yes, unsubscribe me"))
+        return _left(request, token, person)
+
+
+def _left(request: HttpRequest, token: str, person: Contact | None, **more: Any) -> HttpResponse:
+    """The page behind a refusal of everything: take it back by one press, or say why. Both are free."""
+    return page(
+        request, "messaging/unsubscribed.html", token=token, person=person, why=refusing.WHY,
+        longest_comment=refusing.LONGEST_COMMENT, **more,
+    )  # fmt: skip
 
 
 @csrf_exempt
@@ -45,23 +47,65 @@ def preferences(request: HttpRequest, token: str) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     message, contact = ids(tokens.PERSON, token)
     person = refusing.person_of(message, contact)
+    if person is not None and request.method == "POST":
+        with spoken(request, person):
+            if "refuse_all" in request.POST:
+                _refuse_all(request, message, person, source="preference-page", words=_("Unsubscribe from everything"))
+                return _left(request, token, person)
+            if "why" in request.POST:
+                return _explain(request, token, person)
     wrong: dict[str, str] = {}
-    is_saved = False
+    is_saved = is_taken_back = False
+    former = person.language.split("-")[0] if person else ""
     if request.method == "POST" and person is not None:
         with spoken(request, person) as language:
             try:
-                _take(request, person, language)
-                is_saved = True
+                if "undo" in request.POST:
+                    is_taken_back = _take_back(request, message, person)
+                else:
+                    _take(request, person, language)
+                    is_saved = True
             except refusing.NotUnderstood as error:
                 wrong = {error.name: str(error)}
         person = refusing.living(person.pk)
-    with spoken(request, person, chosen=request.POST.get("language", "") if is_saved else "") as language:
+    # The page speaks a language that was chosen anew at once; else it goes on in the one that it is read in.
+    chosen = request.POST.get("language", "") if is_saved else ""
+    with spoken(request, person, chosen=chosen if chosen != former else "") as language:
         shown = _shown(person, language) if person else {}
         answer = page(
-            request, "messaging/preferences.html", token=token, person=person, is_saved=is_saved, wrong=wrong, **shown
-        )
+            request, "messaging/preferences.html", token=token, person=person, is_saved=is_saved, wrong=wrong,
+            is_taken_back=is_taken_back, **shown,
+        )  # fmt: skip
     answer.status_code = 400 if wrong else 200
     return answer
+
+
+def _proof(request: HttpRequest) -> dict[str, Any]:
+    return {"ip_address": address_of(request), "user_agent": agent_of(request)}
+
+
+def _refuse_all(request: HttpRequest, message: int, person: Contact, *, source: str, words: str) -> None:
+    now = timezone.now()
+    for reader in refusing.readers_of(message, person, now):
+        refusing.refuse_all(contact=reader, source=source, wording=words, now=now, **_proof(request))
+
+
+def _take_back(request: HttpRequest, message: int, person: Contact) -> bool:
+    now, words = timezone.now(), _("That was a mistake: I want to go on hearing from you")
+    readers = refusing.readers_of(message, person, now)
+    taken_back = [refusing.take_back(contact=one, wording=words, now=now, **_proof(request)) for one in readers]
+    return any(taken_back)
+
+
+def _explain(request: HttpRequest, token: str, person: Contact) -> HttpResponse:
+    told = request.POST
+    try:
+        refusing.explain_leaving(contact=person, why=told["why"], comment=told.get("comment", ""), now=timezone.now())
+    except refusing.NotUnderstood as error:
+        answer = _left(request, token, person, wrong=str(error))
+        answer.status_code = 400
+        return answer
+    return _left(request, token, person, is_explained=True)
 
 
 def _shown(person: Contact, language: str) -> dict[str, Any]:
@@ -84,11 +128,7 @@ def _take(request: HttpRequest, person: Contact, language: str) -> None:
     """Writes what the form says; what it does not speak of stays. Raises refusing.NotUnderstood."""
     now, told = timezone.now(), request.POST
     said: dict[str, Any] = {"contact": person, "now": now}
-    proof: dict[str, Any] = {"ip_address": address_of(request), "user_agent": agent_of(request)}
-    if "refuse_all" in told:
-        words = _("Unsubscribe from everything")
-        refusing.refuse_all(**said, **proof, source="preference-page", wording=words)
-        return
+    proof = _proof(request)
     limits: dict[str, Any] = {}
     if "resume" in told:
         limits["paused_until"] = None

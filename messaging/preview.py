@@ -37,7 +37,13 @@ def _render(letter: Skeleton | Text, context: Mapping[str, Any], moment: str, la
         address="",
         message_id="",
         date="",
-        links={"open": "data:,", "unsubscribe": "#unsubscribe", "preferences": "#preferences", "confirm": "#confirm"},
+        links={
+            "open": "data:,",
+            "hidden": "#",
+            "unsubscribe": "#unsubscribe",
+            "preferences": "#preferences",
+            "confirm": "#confirm",
+        },  # fmt: skip
         tracked={f"l{number}": utm.of_journey(url, "") for number, url in enumerate(links)},
     )
     values = letter.values(context, to, moment)

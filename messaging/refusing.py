@@ -4,6 +4,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,12 +16,25 @@ from django.utils.translation import gettext_lazy
 from contacts.consent import consent_state, record_consent, set_limits
 from contacts.models import Consent, Contact, Identity
 from contacts.stream import put
+from messaging.channels import CHANNELS as DOORS
 from messaging.models import Message, Suppression, Topic
 from messaging.outbox import ask_again, withdraw_refused
 
-CHANNELS = {"email": gettext_lazy("E-mail"), "sms": gettext_lazy("Text messages")}
+# What people allow and refuse, with its name; some doors ask for the consent of another (see `Channel.consent`).
+CHANNELS = {one.consent: DOORS[one.consent].name for one in DOORS.values()}
 # How often at most, as the page offers it.
 LIMITS = [1, 2, 3, 5, 7]
+# Why people leave, as the page asks; an answer is one of these, and words of their own if they like.
+WHY = {
+    "too-often": gettext_lazy("There are too many messages"),
+    "not-relevant": gettext_lazy("They are not about what matters to me"),
+    "never-asked": gettext_lazy("I never asked for them"),
+    "other": gettext_lazy("Something else"),
+}
+LONGEST_COMMENT = 500
+# How long one press takes a refusal of everything back; later the page with all choices does it.
+TAKEN_BACK_WITHIN = timedelta(hours=1)
+_BY_THEMSELVES = ("one-click", "unsubscribe-page", "preference-page")
 
 
 def person_of(message: int, contact: int) -> Contact | None:
@@ -71,12 +85,47 @@ def refuse_all(
         withdraw_refused(contact=contact, channel=channel, topic="", now=now)
 
 
+@transaction.atomic
+def take_back(
+    *, contact: Contact, wording: str, now: datetime, ip_address: str | None = None, user_agent: str = ""
+) -> bool:
+    """Undoes a refusal of everything that the person said within the last hour: on each channel what held before
+    holds again, and no more than that. Whether there was one. What was withdrawn meanwhile stays withdrawn."""
+    is_taken_back = False
+    for channel in channels_of(contact):
+        said = list(contact.consent_changes.filter(topic="", channel=channel).order_by("-changed_at", "-pk")[:20])
+        refusals = list(takewhile(lambda one: one.state == "denied", said))
+        is_recent = all(one.source in _BY_THEMSELVES and now - one.changed_at <= TAKEN_BACK_WITHIN for one in refusals)
+        if not refusals or not is_recent:
+            continue
+        before = said[len(refusals)].state if len(refusals) < len(said) else "granted"
+        record_consent(
+            contact=contact, topic="", channel=channel, state=before, source="preference-page", wording=wording,
+            ip_address=ip_address, user_agent=user_agent, is_proven=True, now=now,
+        )  # fmt: skip
+        is_taken_back = True
+    return is_taken_back
+
+
+def explain_leaving(*, contact: Contact, why: str, comment: str, now: datetime) -> None:
+    """Keeps why somebody left, as a touchpoint; the same answer twice a day is one. Raises NotUnderstood."""
+    if why not in WHY:
+        raise NotUnderstood("why", _("Choose one of the answers."))
+    comment = comment.strip().replace("\0", "")[:LONGEST_COMMENT]
+    put(
+        kind="consent.explained", source="preference-page", now=now, contact_id=contact.pk, channel="email",
+        message_id=f"leaving:{contact.pk}:{now:%Y-%m-%d}:{why}",
+        properties={"reason": why, **({"comment": comment} if comment else {})},
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Choice:
-    """A topic on the preference page."""
+    """A topic on the preference page, in the person's language."""
 
     topic: Topic
     name: str
+    description: str
     is_allowed: bool
     awaits_confirmation: bool = False
 
@@ -87,8 +136,9 @@ def choices(contact: Contact, language: str) -> list[Choice]:
     for topic in Topic.objects.order_by("key"):
         state = consent_state(contact, topic.key, "email")
         is_allowed = state == "granted" if topic.is_opt_in else state not in ("denied", "pending")
-        name = str((topic.names or {}).get(language) or topic.name)
-        found.append(Choice(topic, name, is_allowed, state == "pending"))
+        found.append(
+            Choice(topic, topic.name_in(language), topic.description_in(language), is_allowed, state == "pending")
+        )
     return found
 
 
@@ -100,24 +150,30 @@ class Way:
     name: str
     address: str
     is_allowed: bool
+    # What else comes and goes with it, such as messages on our website.
+    others: tuple[str, ...] = ()
 
 
 def channels_of(contact: Contact) -> list[str]:
-    """The channels by which this person could be reached, or of which they said anything."""
+    """The channels by which this person could be reached, or of which they said anything, as consents name them."""
     told = set(contact.consents.values_list("channel", flat=True))
-    return ["email", *sorted((told | ({"sms"} if contact.phone else set())) - {"email"})]
+    reached = {one.consent for one in DOORS.values() if one.address and _address(contact, one.address)}
+    return ["email", *sorted((told | reached) - {"email"})]
+
+
+def _address(contact: Contact, name: str) -> str:
+    return str({"email": contact.email, "phone": contact.phone}.get(name, ""))
 
 
 def ways(contact: Contact) -> list[Way]:
     """The channels of a person with what holds now."""
     refused = set(contact.consents.filter(topic="", state="denied").values_list("channel", flat=True))
-    return [
-        Way(
-            key, str(CHANNELS.get(key, key)), {"email": contact.email, "sms": contact.phone}.get(key, ""),
-            key not in refused,
-        )
-        for key in channels_of(contact)
-    ]  # fmt: skip
+    found = []
+    for key in channels_of(contact):
+        others = tuple(str(one.name) for one in DOORS.values() if one.consent == key != one.key and one.opener is None)
+        address = _address(contact, DOORS[key].address) if key in DOORS else ""
+        found.append(Way(key, str(CHANNELS.get(key, key)), address, key not in refused, others))
+    return found
 
 
 def is_suppressed(contact: Contact) -> bool:
@@ -149,7 +205,7 @@ def choose_topics(
     if is_veto and allowed:
         say(topic="", state="granted", wording=str(_("What you hear from us")))
     for one in before:
-        key, words = one.topic.key, "\n".join(filter(None, [one.name, one.topic.description]))
+        key, words = one.topic.key, "\n".join(filter(None, [one.name, one.description]))
         if key in allowed and (not one.is_allowed or is_veto):
             say(topic=key, state="granted", wording=words)
         elif key not in allowed and (one.is_allowed or is_veto or one.awaits_confirmation):

@@ -39,15 +39,16 @@ def form(request: HttpRequest, key: str) -> HttpResponse:
     is_foreign = bool(origin) and origin != f"{request.scheme}://{request.get_host()}"
     if is_foreign and origin not in one.origins:
         return JsonResponse({"error": _("This form is not open to this site.")}, status=403)
-    if request.method == "OPTIONS":
-        response = HttpResponse(status=204)
-    elif request.method == "POST":
-        is_json = request.content_type == "application/json"
-        response = _take_json(request, one) if is_json else _take_page(request, one)
-    elif request.method in ("GET", "HEAD"):
-        response = _show(request, one)
-    else:
+    if request.method not in ("GET", "HEAD", "POST", "OPTIONS"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST", "OPTIONS"])
+    with spoken(request, None):
+        if request.method == "OPTIONS":
+            response = HttpResponse(status=204)
+        elif request.method == "POST":
+            is_json = request.content_type == "application/json"
+            response = _take_json(request, one) if is_json else _take_page(request, one)
+        else:
+            response = _show(request, one)
     if is_foreign:
         response["Access-Control-Allow-Origin"] = origin
         response["Access-Control-Allow-Methods"] = "POST"
@@ -73,12 +74,16 @@ def _show(request: HttpRequest, one: SignupForm, said: Mapping[str, str] | None 
         stamp=signing.dumps(one.key, salt="sign-up"),
         topics=signups.names_of(list(one.topics.values_list("key", flat=True)), language),
     )
+    # Its address holds no secret; and of a page that tells nobody where it stands, a browser does not tell us either
+    # that the form came from here.
+    answer["Referrer-Policy"] = "same-origin"
     if wrong:
         answer.status_code = 400
     if one.thanks_url:
         # The browser follows the answer to the form there.
         parts = urlsplit(one.thanks_url)
-        answer._csp_update = {"form-action": [f"{parts.scheme}://{parts.netloc}"]}  # type: ignore[attr-defined]
+        allowed = {"form-action": [f"{parts.scheme}://{parts.netloc}"]}
+        answer._csp_update = getattr(answer, "_csp_update", {}) | allowed  # type: ignore[attr-defined]
     return answer
 
 

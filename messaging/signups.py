@@ -91,6 +91,11 @@ def ensure_template(now: datetime) -> Template:
     return made
 
 
+def live_template() -> list[tuple[str, str]]:
+    """The mail that asks for confirmation, while a form is open, with who sends it."""
+    return [(TEMPLATE, _("Sign-up forms"))] if SignupForm.objects.filter(is_active=True).exists() else []
+
+
 def sign_up(now: datetime, after: int, upto: int) -> int:
     """The tick's step: finds the contacts of new sign-ups, notes that they await confirmation, and asks for it by mail.
 
@@ -180,4 +185,4 @@ def forget_signups(now: datetime) -> int:
 def names_of(topics: Sequence[str], language: str) -> list[str]:
     """The topics' names in a language."""
     found = Topic.objects.filter(key__in=topics).order_by("key")
-    return [str((one.names or {}).get(language) or one.name) for one in found]
+    return [one.name_in(language) for one in found]

@@ -5,16 +5,19 @@ stands between soft line breaks of quoted-printable, so its length moves nothing
 """
 
 import binascii
+import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parseaddr
 from html import unescape
+from operator import itemgetter
 from typing import Any
 
-from django.utils.translation import gettext as _
+from liquid.template import BoundTemplate
 
-from messaging import liquid, markup, plaintext
+from messaging import liquid, markup, plaintext, straight
 from messaging.headers import header_text, mailbox
 from messaging.links import host
 
@@ -22,11 +25,13 @@ from messaging.links import host
 BOUNDARY = "=_journey_part_=_"
 _PERSONAL = re.compile(f"{markup.OPEN}(.*?){markup.CLOSE}", re.DOTALL)
 _SOFT = b"=\r\n"
+# What quoted-printable leaves as it is, wherever in a line it stands and whatever follows.
+_AS_IT_IS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,:;+/()_-]{0,69}[A-Za-z0-9])?\Z")
 
 
 def quoted_printable(text: str) -> bytes:
     """Quoted-printable with CRLF, no line longer than 76."""
-    if text.isalnum() and text.isascii() and len(text) < 72:
+    if _AS_IT_IS.match(text):
         return text.encode()
     data = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
     return binascii.b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
@@ -44,6 +49,56 @@ class Addressee:
     tracked: Mapping[str, str]
 
 
+# Of one mail: our own addresses in it, and what fills each in.
+_Addresses = dict[tuple[str, ...], tuple[int, straight.Fill]]
+
+
+class _Part:
+    """The HTML or the text of a mail: stretches that are encoded once, and slots between them."""
+
+    def __init__(self, template: BoundTemplate, pieces: list[straight.Piece], addresses: _Addresses) -> None:
+        """Adds to `addresses` those that it needs."""
+        self._template = template
+        self._slots: list[straight.Fill] = []
+        fixed: list[bytes] = []
+        order: list[tuple[str, int]] = []
+        seen: dict[str, tuple[str, int]] = {}
+        for piece in pieces:
+            if piece.fill is None:
+                place = ("fixed", len(fixed))
+                fixed.append(quoted_printable(piece.static or "") + _SOFT)
+            elif piece.path and len(piece.path) == 2 and piece.path[0] in straight.OURS:
+                place = ("address", addresses.setdefault(piece.path, (len(addresses), piece.fill))[0])
+            elif piece.sameness in seen:
+                place = seen[piece.sameness]
+            else:
+                place = ("slot", len(self._slots))
+                self._slots.append(piece.fill)
+                if piece.sameness:
+                    seen[piece.sameness] = place
+            order.append(place)
+        self._size = sum(len((piece.static or "").encode()) for piece in pieces)
+        # Two empty ones, for of one item `itemgetter` makes no tuple.
+        self._fixed = [*fixed, b"", b""]
+        start = {"fixed": 0, "slot": len(self._fixed), "address": len(self._fixed) + len(self._slots)}
+        self._in_order = itemgetter(*(start[kind] + number for kind, number in order), len(fixed), len(fixed) + 1)
+        times = Counter(order)
+        self._times = [times["slot", number] for number in range(len(self._slots))]
+
+    def write(self, values: Mapping[str, Any], addresses: list[bytes]) -> tuple[bytes, ...]:
+        """The encoded part, in pieces. Raises RenderError."""
+        rendering = liquid.Rendering(self._template, values)
+        chunks = self._fixed.copy()
+        rendering.left -= self._size
+        rendering.take("")
+        for fill, times in zip(self._slots, self._times, strict=True):
+            value = fill(values, rendering)
+            rendering.take(value, times)
+            chunks.append(quoted_printable(value) + _SOFT)
+        chunks += addresses
+        return self._in_order(chunks)
+
+
 class Skeleton:
     """One language of a frozen template, ready to be filled in."""
 
@@ -57,11 +112,12 @@ class Skeleton:
         self._subject = liquid.parse(letter.subject, is_html=False)
         self._html = liquid.parse(letter.html, is_html=True)
         self._text = liquid.parse(letter.text, is_html=False)
-        self._subject_pieces = liquid.pieces(self._subject)
-        self._html_pieces = liquid.pieces(self._html)
-        self._text_pieces = liquid.pieces(self._text)
-        self._encoded_text = self._encode(self._text_pieces)
-        self._encoded_html = self._encode(self._html_pieces)
+        self._subject_pieces = straight.pieces(self._subject)
+        self._html_pieces = straight.pieces(self._html)
+        self._text_pieces = straight.pieces(self._text)
+        self._addresses: _Addresses = {}
+        self._html_part = _Part(self._html, self._html_pieces, self._addresses)
+        self._text_part = _Part(self._text, self._text_pieces, self._addresses)
         # With Liquid's own tags in the text, empty lines are left behind that only the whole text shows.
         self._is_simple = not letter.has_personal_links and "{%" not in letter.text
         # Those of a person's values that the text uses: enough to show the mail again, and no more than that is kept.
@@ -76,18 +132,6 @@ class Skeleton:
         }
         self._frame(content)
 
-    def _encode(self, pieces: list[liquid.Piece]) -> list[bytes | tuple[str, str] | liquid.Fill]:
-        """Stretches that never change as bytes, our own addresses by their names, all else as what fills it in."""
-        encoded: list[bytes | tuple[str, str] | liquid.Fill] = []
-        for piece in pieces:
-            if piece.fill is None:
-                encoded.append(quoted_printable(piece.static or "") + _SOFT)
-            elif piece.path and piece.path[0] in ("links", "tracked"):
-                encoded.append(piece.path)
-            else:
-                encoded.append(piece.fill)
-        return encoded
-
     def _frame(self, content: dict[str, Any]) -> None:
         reply_to = self.brand.get("reply_to")
         first = [f"From: {self.sender}"]
@@ -95,8 +139,17 @@ class Skeleton:
             first.append(f"Reply-To: {mailbox(reply_to)[0]}")
         if content.get("topic"):
             first.append(f"List-Id: <{content['topic']}.{host()}>")
-        self._first = "\r\n".join(first)
         self._may_unsubscribe = content["message_class"] != "transactional"
+        if self._may_unsubscribe:
+            # By this Gmail tells its senders which of their mails people call spam; the last word is who we are.
+            sender = hashlib.sha256(self.envelope_sender.rpartition("@")[2].encode()).hexdigest()[:12]
+            first.append(
+                f"Feedback-ID: {content.get('topic', '')}:{self.letter.language}:{content['message_class']}:{sender}"
+            )
+        else:
+            # What is written because of something that happened is answered by no machine (RFC 3834).
+            first.append("Auto-Submitted: auto-generated")
+        self._first = "\r\n".join(first)
         part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
         self._opening = (
             "MIME-Version: 1.0\r\n"
@@ -110,13 +163,13 @@ class Skeleton:
         return {**context, **self._shared, "links": to.links, "tracked": to.tracked, "moment": now}
 
     def subject(self, values: Mapping[str, Any]) -> str:
-        return "".join(liquid.fill(self._subject_pieces, self._subject, values)).strip(" ")
+        return "".join(straight.fill(self._subject_pieces, self._subject, values)).strip(" ")
 
     def personal_links(self, values: Mapping[str, Any]) -> list[str]:
         """The addresses that are particular to this person. Raises `markup.MarkupError` for one that is not allowed."""
         if not self.letter.has_personal_links:
             return []
-        html = "".join(liquid.fill(self._html_pieces, self._html, values))
+        html = "".join(straight.fill(self._html_pieces, self._html, values))
         found = [unescape(url).strip() for url in _PERSONAL.findall(html)]
         for url in found:
             markup.check_address(url)
@@ -124,8 +177,8 @@ class Skeleton:
 
     def bodies(self, values: Mapping[str, Any], personal: Mapping[str, str]) -> tuple[str, str]:
         """The HTML and the text; `personal` says which tracked address stands for a person's own link."""
-        html = "".join(liquid.fill(self._html_pieces, self._html, values))
-        text = "".join(liquid.fill(self._text_pieces, self._text, values))
+        html = "".join(straight.fill(self._html_pieces, self._html, values))
+        text = "".join(straight.fill(self._text_pieces, self._text, values))
         if self.letter.has_personal_links:
 
             def in_html(match: re.Match) -> str:
@@ -135,6 +188,18 @@ class Skeleton:
             html = _PERSONAL.sub(in_html, html)
             text = _PERSONAL.sub(lambda match: personal.get(match[1].strip(), match[1].strip()), text)
         return html, plaintext.tidy(text)
+
+    def _encoded_addresses(self, values: Mapping[str, Any]) -> list[bytes]:
+        encoded = []
+        for (root, name), (_number, fill) in self._addresses.items():
+            # One that is not there (a link to confirm with, where nothing is to be confirmed) is the interpreter's to
+            # refuse. Ours are ASCII without "="; one that is longer than a line is encoded like any text.
+            address = values[root].get(name) or fill(values, liquid.Rendering(self._html, values))
+            encoded.append((address.encode() if len(address) < 75 else quoted_printable(address)) + _SOFT)
+        return encoded
+
+    def _whole_text(self, values: Mapping[str, Any]) -> str:
+        return plaintext.tidy("".join(straight.fill(self._text_pieces, self._text, values)))
 
     def mail(self, values: Mapping[str, Any], to: Addressee, personal: Mapping[str, str]) -> tuple[str, bytes]:
         """The subject and the bytes of one mail. Raises `headers.HeaderInjection`, `liquid.RenderError`."""
@@ -146,32 +211,16 @@ class Skeleton:
         if self._may_unsubscribe:
             head += f"List-Unsubscribe: <{to.links['unsubscribe']}>\r\n"
             head += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-        if self._is_simple:
-            text = self._slots(self._encoded_text, self._text, values)
-            html = self._slots(self._encoded_html, self._html, values)
-        else:
+        text: Iterable[bytes]
+        html: Iterable[bytes]
+        if self.letter.has_personal_links:
             whole_html, whole_text = self.bodies(values, personal)
             text, html = [quoted_printable(whole_text)], [quoted_printable(whole_html)]
-        return subject, b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])
-
-    def _slots(self, encoded: list, template: Any, values: Mapping[str, Any]) -> list[bytes]:
-        rendering = liquid.Rendering(template, values)
-        out: list[bytes] = []
-        left = liquid.MOST_OUTPUT
-        for piece in encoded:
-            if type(piece) is bytes:
-                out.append(piece)
-            elif type(piece) is tuple:
-                # Our own addresses are ASCII without "="; one that is longer than a line is encoded like any text.
-                address = values[piece[0]][piece[1]]
-                out.append(address.encode() if len(address) < 75 else quoted_printable(address))
-                out.append(_SOFT)
+        else:
+            addresses = self._encoded_addresses(values)
+            html = self._html_part.write(values, addresses)
+            if self._is_simple:
+                text = self._text_part.write(values, addresses)
             else:
-                rendering.left = left
-                value = piece(values, rendering)
-                left -= len(value)
-                if left < 0:
-                    raise liquid.RenderError(_("The message is longer than 512 kB."))
-                out.append(quoted_printable(value))
-                out.append(_SOFT)
-        return out
+                text = [quoted_printable(self._whole_text(values))]
+        return subject, b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])

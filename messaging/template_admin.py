@@ -1,6 +1,7 @@
 """The screen of templates: the editor over the form, the preview of what is saved, and test sends."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,6 +20,7 @@ from messaging import blocks, template_views, trials
 from messaging.linting import problems_of
 from messaging.models import Template
 from messaging.preview import NotRendered, sample
+from messaging.sms_counter import counter
 from messaging.template_views import mail_page
 from messaging.uses import users_of
 
@@ -29,8 +31,8 @@ class TemplateForm(forms.ModelForm):
     class Meta:
         model = Template
         fields = [
-            "name", "key", "channel", "message_class", "topic", "is_repeatable", "language", "subject", "preheader",
-            "body_format", "body", "translations", "utm",
+            "name", "key", "channel", "message_class", "topic", "is_repeatable", "quiet_hours", "holdout", "language",
+            "subject", "preheader", "body_format", "body", "translations", "utm",
         ]  # fmt: skip
         field_classes = {"translations": JSONText, "utm": JSONText}
         widgets = {
@@ -70,7 +72,7 @@ class TemplateForm(forms.ModelForm):
 class TemplateAdmin(admin.ModelAdmin):
     form = TemplateForm
     change_form_template = "messaging/template_change_form.html"
-    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look"]
+    list_display = ["title", "key", "channel", "message_class", "topic", "languages", "updated_at", "look", "clicked"]
     list_filter = ["channel", "message_class"]
     list_select_related = ["topic"]
     search_fields = ["key", "name", "subject"]
@@ -79,8 +81,17 @@ class TemplateAdmin(admin.ModelAdmin):
         (None, {"fields": [("name", "key"), ("channel", "message_class", "topic"), ("language", "is_repeatable")]}),
         (_("Text"), {"fields": ["subject", "preheader", "body_format", "body"], "classes": ["mail-source"]}),
         (_("Other languages"), {"fields": ["translations"], "classes": ["mail-source"]}),
+        (_("When and to whom"), {"fields": [("quiet_hours", "holdout")], "classes": ["collapse"]}),
         (_("Links"), {"fields": ["utm"], "classes": ["collapse"]}),
     ]
+
+    class Media:
+        js = ["messaging/sms.js"]
+
+    def count(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return counter(request)
 
     @admin.display(description=_("template"), ordering="name")
     def title(self, template: Template) -> str:
@@ -95,6 +106,11 @@ class TemplateAdmin(admin.ModelAdmin):
         url = reverse("admin:messaging_template_preview", args=[template.pk])
         return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Preview"))
 
+    @admin.display(description=_("clicks"))
+    def clicked(self, template: Template) -> str:
+        url = f"{reverse('admin:messaging_hit_report')}?{urlencode({'template': template.key})}"
+        return format_html('<a class="button is-small" href="{}">{}</a>', url, _("Who clicked what"))
+
     def get_readonly_fields(self, request: HttpRequest, obj: Template | None = None) -> list[str]:
         # Journeys know a template by its key.
         return ["key"] if obj else []
@@ -105,6 +121,7 @@ class TemplateAdmin(admin.ModelAdmin):
     def get_urls(self) -> list:
         wrap = self.admin_site.admin_view
         return [
+            path("count/", wrap(self.count), name="messaging_template_count"),
             path("draw/", wrap(template_views.draw), name="messaging_template_draw"),
             path("draw/mail/", wrap(template_views.draw_mail), name="messaging_template_draw_mail"),
             path("people/", wrap(template_views.people), name="messaging_template_people"),

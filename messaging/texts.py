@@ -11,7 +11,9 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from messaging import liquid
+from contacts.wire import dumps
+from messaging import liquid, straight
+from messaging.alerts import write
 
 if TYPE_CHECKING:
     from messaging.skeleton import Addressee
@@ -25,6 +27,7 @@ _GSM = set(
 _GSM_TWICE = set("^{}\\[~]|€\f")
 # Liquid, or an address, which may hold Liquid.
 _URL = re.compile(r"(?:\{\{.*?\}\}|\{%.*?%\})|(https?://(?:[^\s<>\"{]|\{(?![{%])|\{\{.*?\}\}|\{%.*?%\})+)", re.DOTALL)
+_LINK = re.compile(r"\[([^\]\[]{1,200})\]\((https?://[^\s()]+)\)")
 # What a value is taken for that only the sending shows, and how long our tokens are.
 _UNKNOWN, _TOKEN = "x" * 12, "x" * 40
 
@@ -94,16 +97,19 @@ class Text:
         """Raises `liquid.RenderError` where the template can not be read."""
         variant = content["variants"][language]
         self.brand, self.channel = content["brand"], content["channel"]
-        source, links = _track(variant["body"].strip())
+        # A colleague's click is not the person's.
+        source, links = _track(variant["body"].strip()) if self.channel != "alert" else (variant["body"].strip(), ())
         if self.channel == "sms" and content["message_class"] != "transactional" and "links.unsubscribe" not in source:
             with override(language):
                 source += "\n" + _("Unsubscribe") + " {{ links.unsubscribe }}"
         self.letter = Letter(language, source, links)
         self._subject = liquid.parse(variant["subject"], is_html=False)
         self._text = liquid.parse(source, is_html=False)
-        self._subject_pieces, self._text_pieces = liquid.pieces(self._subject), liquid.pieces(self._text)
+        self._subject_pieces, self._text_pieces = straight.pieces(self._subject), straight.pieces(self._text)
         paths = liquid.used(self._subject) | liquid.used(self._text)
         named = {path[1] for path in paths if path[0] == "contact" and len(path) > 1}
+        if self.channel in ("webhook", "alert"):
+            named |= {"id", "email"}
         self.uses = None if ("contact",) in paths else frozenset(named)
         name, address = parseaddr(self.brand["sender"])
         self._shared = {
@@ -115,14 +121,14 @@ class Text:
         return {**context, **self._shared, "links": to.links, "tracked": to.tracked, "moment": now}
 
     def subject(self, values: Mapping[str, Any]) -> str:
-        return " ".join("".join(liquid.fill(self._subject_pieces, self._subject, values)).split())
+        return " ".join("".join(straight.fill(self._subject_pieces, self._subject, values)).split())
 
     def personal_links(self, values: Mapping[str, Any]) -> list[str]:
         """None: what is particular to a person stands in a text as it is."""
         return []
 
     def text(self, values: Mapping[str, Any]) -> str:
-        text = "".join(liquid.fill(self._text_pieces, self._text, values)).replace("\r\n", "\n")
+        text = "".join(straight.fill(self._text_pieces, self._text, values)).replace("\r\n", "\n")
         return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
 
     def bodies(self, values: Mapping[str, Any], personal: Mapping[str, str]) -> tuple[str, str]:
@@ -136,7 +142,29 @@ class Text:
         text = self.text(values)
         if self.channel == "sms" and (length := count(text)).parts > MOST_PARTS:
             raise liquid.RenderError(too_long(length))
-        return self.subject(values), text.encode("utf-8", "replace")
+        subject = self.subject(values)
+        if self.channel == "webhook":
+            told = {
+                "type": "message.posted",
+                "timestamp": values["moment"],
+                "data": {
+                    "message": to.message,
+                    "contact": {name: values["contact"].get(name) for name in ("id", "email")},
+                    "language": self.letter.language,
+                    "subject": subject,
+                    "text": text,
+                },
+            }
+            return subject, dumps(told)
+        if self.channel == "alert":
+            told = {"sender": self.brand["sender"], "address": to.address, "message_id": to.message_id, "date": to.date}
+            text += f"\n\n{settings.BASE_URL}/admin/contacts/contact/{values['contact'].get('id')}/change/"
+            return subject, write(subject=subject, text=text, **told)
+        if self.channel == "onsite":
+            with override(self.letter.language):
+                told = {"language": self.letter.language, "title": subject, "text": lines(text), "close": _("Close")}
+            return subject, dumps(told)
+        return subject, text.encode("utf-8", "replace")
 
     def shortest(self) -> str:
         """The text as it would be for somebody of whom little is known, to count it."""
@@ -154,6 +182,24 @@ class Text:
             except liquid.RenderError:
                 out.append(_UNKNOWN)
         return "".join(one or "" for one in out).strip()
+
+
+def lines(text: str) -> list[list[dict[str, str]]]:
+    """A text for our website: its lines as stretches of text, and of links, written `[words](address)`.
+
+    Only an address of ours, which stands for one that the template holds, becomes a link: no value can make one.
+    """
+    found = []
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        stretches, end = [], 0
+        for match in _LINK.finditer(line):
+            if not match[2].startswith(f"{settings.BASE_URL}/t/c/"):
+                continue
+            stretches += [{"text": line[end : match.start()]}, {"text": match[1], "url": match[2]}]
+            end = match.end()
+        stretches.append({"text": line[end:]})
+        found.append([one for one in stretches if one["text"]])
+    return found
 
 
 def too_long(length: Count) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from django.utils.translation import gettext as _
 
 from messaging import blocks
-from messaging.models import ReusableBlock, SignupForm, Template
+from messaging.models import ReusableBlock, SegmentZone, SignupForm, Template
 
 _LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _SHOW_IF = re.compile(r'"show_if": ?"([^"]*)"')
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 
+_live: list[Callable[[], Iterable[tuple[str, str]]]] = []
 _users: list[Callable[[str], Iterable[str]]] = []
 
 
@@ -23,6 +24,25 @@ def register_user_of_templates(names_of_users: Callable[[str], Iterable[str]]) -
 def users_of(template: Template) -> list[str]:
     """The names of all that need the template: journeys, …"""
     return [name for names_of_users in _users for name in names_of_users(template.key)]
+
+
+def register_live_templates(named: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    """Adds a function that names the templates that may still be sent, each with who sends it: `("hello", "Welcome")`.
+
+    Call it from `AppConfig.ready`.
+    """
+    if named not in _live:
+        _live.append(named)
+
+
+def live_templates() -> dict[str, list[str]]:
+    """The keys of the templates that may still be sent, each with the names of all that send it."""
+    found: dict[str, list[str]] = {}
+    for named in _live:
+        for key, user in named():
+            if user not in found.setdefault(key, []):
+                found[key].append(user)
+    return found
 
 
 def users_of_reusable(key: str) -> list[str]:
@@ -46,6 +66,12 @@ def users_of_field(key: str) -> list[str]:
         *(_("reusable block “%(name)s”") % {"name": one} for one in reusable),
         *(_("sign-up form “%(name)s”") % {"name": one} for one in forms),
     ]
+
+
+def users_of_segment(key: str) -> list[str]:
+    """The sending policy, where it says a time zone for the people of the segment."""
+    is_used = SegmentZone.objects.filter(segment__key=key).exists()
+    return [_("time zone of the segment in the sending policy")] if is_used else []
 
 
 def _code(template: Template) -> list[str]:

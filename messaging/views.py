@@ -1,36 +1,55 @@
 """The addresses in mails that count: click and open. The token is the permission; nobody logs in here."""
 
 import base64
-from functools import lru_cache
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils import timezone
 
-from messaging import machines, tokens
+from messaging import gathering, machines, tokens
+from messaging.gathering import Taken
 from messaging.links import location
 from messaging.markup import MarkupError, check_address
 from messaging.models import Hit, Link
-from messaging.public import agent_of, ids, private
+from messaging.public import address_of, ids, private
 
-_PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+
+# Where links lead, by database and link: they never change, so this process remembers what it has asked for.
+_locations: dict[tuple[str, int], str] = {}
+_MOST = 20_000
 
 
-@lru_cache(maxsize=10_000)
-def _url(database: str, link: int) -> str:
-    """Where a link leads: links never change, so they are remembered."""
-    return Link.objects.values_list("url", flat=True).get(pk=link)
+def remembered(link: int) -> str | None:
+    """Where a link leads, if this process knows it already."""
+    return _locations.get((settings.DATABASES["default"]["NAME"], link))
+
+
+def _location(link: int) -> str:
+    """Where a link leads. Raises Http404 for one that is not kept, or leads where no mail may lead."""
+    where = remembered(link)
+    if where is None:
+        url = Link.objects.filter(pk=link).values_list("url", flat=True).first()
+        try:
+            if not url:
+                raise Http404
+            check_address(url)
+        except MarkupError:
+            raise Http404 from None
+        if len(_locations) >= _MOST:
+            _locations.clear()
+        where = _locations[settings.DATABASES["default"]["NAME"], link] = location(url)
+    return where
+
+
+def take(message: int, link: int | None, method: str, user_agent: str, address: str) -> None:
+    """Keeps a click, or (without a link) an open; of the IP address only what `machines.network_of` leaves of it."""
+    agent = user_agent[:500].replace("\0", "")
+    gathering.take(Taken(message, link, timezone.now(), method, agent, machines.network_of(address)))
 
 
 def _take(request: HttpRequest, message: int, link: int | None) -> None:
-    agent = agent_of(request)
-    Hit.objects.create(
-        message_id=message,
-        link_id=link,
-        hit_at=timezone.now(),
-        user_agent=agent,
-        machine_reason=machines.reason(str(request.method), agent, is_open=link is None),
-    )
+    take(message, link, str(request.method), request.headers.get("User-Agent", ""), address_of(request) or "")
 
 
 def click(request: HttpRequest, token: str) -> HttpResponse:
@@ -38,14 +57,13 @@ def click(request: HttpRequest, token: str) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     message, link = ids(tokens.CLICK, token)
-    try:
-        url = _url(str(settings.DATABASES["default"]["NAME"]), link)
-        check_address(url)
-    except (Link.DoesNotExist, MarkupError):
-        raise Http404 from None
+    if link == Hit.HIDDEN_LINK:
+        # No person sees this link; whoever follows it stays where they are.
+        response = HttpResponse(status=204)
+    else:
+        response = HttpResponse(status=302)
+        response["Location"] = _location(link)
     _take(request, message, link)
-    response = HttpResponse(status=302)
-    response["Location"] = location(url)
     return private(response)
 
 
@@ -55,4 +73,7 @@ def opened(request: HttpRequest, token: str) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD"])
     (message,) = ids(tokens.OPEN, token)
     _take(request, message, None)
-    return private(HttpResponse(_PIXEL, content_type="image/gif"))
+    response = private(HttpResponse(PIXEL, content_type="image/gif"))
+    # Mail programs that show mails as pages of their own must be able to show it.
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response

@@ -11,9 +11,10 @@ import structlog
 from django.conf import settings
 
 from messaging import links, liquid, markup, tokens, utm
+from messaging.bounces.returnpath import return_path
 from messaging.channels import Outgoing
 from messaging.headers import HeaderInjection
-from messaging.models import Brand, Template, TemplateVersion
+from messaging.models import Brand, Hit, Template, TemplateVersion
 from messaging.skeleton import Addressee, Skeleton
 from messaging.texts import Text
 from messaging.versions import NoBrand, freeze, language_for, skeleton
@@ -97,7 +98,8 @@ class Desk:
         self.date = format_datetime(now.astimezone(UTC))
         self.moment = now.isoformat()
         self.host = links.host()
-        self.click = f"{settings.BASE_URL}/t/c/"
+        self.base = settings.BASE_URL
+        self.click = f"{self.base}/t/c/"
         self.versions: dict[int, TemplateVersion | Exception] = {}
         self.skeletons: dict[tuple[int, str, str], tuple[Skeleton | Text, dict[str, int]] | Exception] = {}
         brand = Brand.objects.first()
@@ -136,7 +138,8 @@ class Desk:
             log.exception("mail_not_written", message=message.id)
             detail = f"{type(error).__name__}: {error}"
             return Written(message, version.pk, language, context=kept, reason="render_error", detail=detail)
-        mail = Outgoing(message.id, skeleton_.envelope_sender, message.address, raw, to.message_id)
+        sender = return_path(skeleton_.envelope_sender, self.first, message.id)
+        mail = Outgoing(message.id, sender, message.address, raw, to.message_id)
         return Written(message, version.pk, language, subject, kept, mail)
 
     def _skeleton(
@@ -160,22 +163,25 @@ class Desk:
         return self.skeletons[key]
 
     def _addressee(self, message: Claimed, ids: Mapping[str, int]) -> Addressee:
-        signer, base = self.signer, settings.BASE_URL
-        person = signer.token(tokens.PERSON, message.id, message.contact_id)
-        signup = message.context.get("signup")
-        confirm = {"confirm": f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"} if signup else {}
+        signer, base, number = self.signer, self.base, message.id
+        (person,) = signer.tokens(tokens.PERSON, (number,), (message.contact_id,))
+        (opened,) = signer.tokens(tokens.OPEN, (), (number,))
+        own = {
+            "open": f"{base}/t/o/{opened}.gif",
+            "unsubscribe": f"{base}/u/{person}/",
+            "preferences": f"{base}/p/{person}/",
+            "hidden": f"{base}/t/l/{signer.token(tokens.CLICK, number, Hit.HIDDEN_LINK)}",
+        }
+        if message.context and (signup := message.context.get("signup")):
+            own["confirm"] = f"{base}/confirm/{signer.token(tokens.CONFIRM, signup)}/"
+        clicks = signer.tokens(tokens.CLICK, (number,), ids.values())
         return Addressee(
-            message=message.id,
+            message=number,
             address=message.address,
-            message_id=tokens.message_id(self.first, message.id, self.host),
+            message_id=tokens.message_id(self.first, number, self.host),
             date=self.date,
-            links={
-                "open": f"{base}/t/o/{signer.token(tokens.OPEN, message.id)}.gif",
-                "unsubscribe": f"{base}/u/{person}/",
-                "preferences": f"{base}/p/{person}/",
-                **confirm,
-            },
-            tracked={name: f"{self.click}{signer.token(tokens.CLICK, message.id, link)}" for name, link in ids.items()},
+            links=own,
+            tracked={name: self.click + token for name, token in zip(ids, clicks, strict=True)},
         )
 
     def _personal(self, compiled: Skeleton | Text, values: Mapping[str, Any], message: Claimed) -> dict[str, str]:

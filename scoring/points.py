@@ -82,6 +82,7 @@ def score(now: datetime, after: int, upto: int) -> int:
         window = Touchpoint.objects.filter(id__gt=after, id__lte=upto)
         rules = [rule for model in models if model.kind == "engagement" for rule in model.rules.all()]
         changed |= _book(rules, window, now)
+        changed |= _rebook_rejudged(rules, after, upto, now)
         changed |= set(window.filter(kind="contact.merged").values_list("contact_id", flat=True))
         touched = Contact.objects.living().filter(pk__in=window.values("contact_id"))
         changed |= _book_fit([model for model in models if model.kind == "fit"], touched, now)
@@ -144,6 +145,18 @@ def _book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: da
         rule_ids=Func(*hits, template="ARRAY[%(expressions)s]::bigint[]", output_field=ArrayField(BigIntegerField()))
     )
     return {contact for (contact,) in SQL["book_points"].rows(fragments={"hits": fragment(found.order_by())})}
+
+
+def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: datetime) -> set[int]:
+    """Follows new verdicts on opens and clicks: programs lose what they earned, people get it; whose ledger changed."""
+    rejudged = SQL["rejudged"].rows(after=after, upto=upto)
+    if not rejudged:
+        return set()
+    gone = [pk for pk, is_machine in rejudged if is_machine]
+    changed = {contact for (contact,) in SQL["unbook_points"].rows(touchpoints=gone)}
+    if people := [pk for pk, is_machine in rejudged if not is_machine]:
+        changed |= _book(rules, Touchpoint.objects.filter(pk__in=people), now)
+    return changed
 
 
 def _say_broken(rule: ScoreRule, error: RuleError) -> None:

@@ -50,6 +50,59 @@ WITH seen AS (
 )
 SELECT DISTINCT contact_id FROM booked
 
+-- rejudged --
+-- Touchpoints of which this window says that they turned from a program's into a person's, or back.
+SELECT touched.id, touched.is_machine
+FROM contacts_touchpoint news
+JOIN contacts_touchpoint touched ON touched.contact_id = news.contact_id AND touched.id = CASE
+    WHEN jsonb_typeof(news.properties -> 'touchpoint') = 'number' THEN (news.properties ->> 'touchpoint')::numeric END
+WHERE news.id > %(after)s AND news.id <= %(upto)s AND news.kind = 'email.rejudged' AND news.source = 'email'
+ORDER BY touched.id
+
+-- unbook_points --
+-- Takes what touchpoints earned out of the ledger and books the rest of their days anew; answers whose rows changed.
+WITH gone AS (
+    SELECT id, contact_id, (least(occurred_at, received_at) AT TIME ZONE 'UTC')::date AS day
+    FROM contacts_touchpoint WHERE id = ANY (%(touchpoints)s::bigint[])
+), touched AS (
+    SELECT DISTINCT entry.id FROM scoring_scoreentry entry JOIN gone USING (contact_id, day)
+    WHERE gone.id = ANY (entry.touchpoint_ids)
+), earned AS (
+    SELECT entry.id AS entry_id, entry.day, event.id, event.occurred_at, rule.half_life,
+        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
+            abs(rule.points),
+            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
+                PARTITION BY entry.id ORDER BY event.occurred_at, event.id
+            ) - 1)
+        )) END AS points
+    FROM touched
+    JOIN scoring_scoreentry entry USING (id)
+    JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+    CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+    WHERE event.id <> ALL (%(touchpoints)s::bigint[])
+), emptied AS (
+    DELETE FROM scoring_scoreentry entry USING touched
+    WHERE entry.id = touched.id AND NOT EXISTS (SELECT FROM earned WHERE earned.entry_id = entry.id)
+    RETURNING entry.contact_id
+), booked AS (
+    UPDATE scoring_scoreentry entry SET
+        points = again.points, weight = again.weight, half_life = again.half_life,
+        touchpoint_ids = again.touchpoint_ids, occurred_ats = again.occurred_ats, event_points = again.event_points
+    FROM (
+        SELECT entry_id, half_life, sum(points) AS points,
+            sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
+                date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life))
+                END) AS weight,
+            array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids,
+            array_agg(occurred_at ORDER BY occurred_at, id) AS occurred_ats,
+            array_agg(points ORDER BY occurred_at, id) AS event_points
+        FROM earned GROUP BY entry_id, day, half_life
+    ) again
+    WHERE entry.id = again.entry_id
+    RETURNING entry.contact_id
+)
+SELECT contact_id FROM emptied UNION SELECT contact_id FROM booked
+
 -- book_fit --
 -- Keeps one row per fit rule that holds (“holding”) and drops those that no longer do, for the contacts in “asked”;
 -- answers whose rows changed.

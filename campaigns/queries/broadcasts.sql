@@ -126,3 +126,14 @@ LEFT JOIN messaging_message m ON m.enrolment_id = e.id
 WHERE e.sendout_id = ANY(%(occasions)s::bigint[])
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3;
+
+-- occasion_answers --
+-- Of occasions of these journeys: how many people clicked, and how many opened. Programs do not count.
+SELECT e.sendout_id, count(DISTINCT m.contact_id) FILTER (WHERE h.link_id IS NOT NULL) AS clicked,
+    count(DISTINCT m.contact_id) FILTER (WHERE h.link_id IS NULL) AS opened
+FROM messaging_hit h
+JOIN messaging_message m ON m.id = h.message_id
+JOIN campaigns_enrolment e ON e.id = m.enrolment_id
+WHERE h.is_told AND h.machine_reason = '' AND h.journey_key <> '' AND h.journey_key = ANY (%(journeys)s::text[])
+  AND e.sendout_id = ANY (%(occasions)s::bigint[])
+GROUP BY 1;

@@ -133,6 +133,12 @@ WHERE d.node_kind = 'wait_until' AND n.id = d.node_id AND n.config ? 'field' AND
     SELECT contact_id FROM contacts_touchpoint
     WHERE id > %(after)s AND id <= %(upto)s AND kind = 'contact.updated');
 
+-- quiet_hours_of_journeys --
+-- What journeys say about quiet hours other than that their messages wait; the newest version counts for all of them.
+SELECT j.key, v.definition->>'quiet_hours' AS quiet_hours
+FROM campaigns_journey j JOIN campaigns_journeyversion v ON v.id = j.version_id
+WHERE v.definition->>'quiet_hours' IN ('skip', 'ignore')
+
 -- move_send --
 -- A send makes an intent, once for each visit; whoever it is for rests at the step until it has left, or will not leave.
 WITH p AS MATERIALIZED (

@@ -25,6 +25,8 @@ FROM (
             THEN ARRAY(SELECT 'field:' || name FROM jsonb_array_elements_text(properties->'fields') AS name)
         WHEN kind LIKE 'contact.%%' THEN ARRAY['*']
         WHEN kind IN ('segment.entered', 'segment.left') THEN ARRAY['segment:' || (properties->>'segment')]
+        -- A new verdict on an open or a click is news of that open or click.
+        WHEN kind = 'email.rejudged' THEN ARRAY[properties->>'kind']
     END) AS word
     FROM contacts_touchpoint
     WHERE id > %(after)s AND id <= %(upto)s

@@ -23,8 +23,13 @@ def post(path: str, authorization: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def get(path: str, agent: str) -> bytes:
+    """A browser's request for a page or a picture."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {agent}\r\nAccept: */*\r\n\r\n".encode()
+
+
 @contextmanager
-def server() -> Iterator[int]:
+def server(application: str = "journey_crm.wsgi:application") -> Iterator[int]:
     """granian on a free port and on the database at hand, with the options of `make up`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -36,7 +41,7 @@ def server() -> Iterator[int]:
     }
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "granian", "journey_crm.wsgi:application", "--interface", "wsgi", "--no-ws"),
+            *(sys.executable, "-m", "granian", application, "--interface", "wsgi", "--no-ws"),
             *("--host", "127.0.0.1", "--port", str(port), "--workers", "2", "--blocking-threads", "4"),
             *("--log-level", "error", "--workers-kill-timeout", "4"),
         ],
@@ -61,8 +66,8 @@ def server() -> Iterator[int]:
         process.wait(20)
 
 
-def send(port: int, requests: list[bytes], clients: int) -> None:
-    """All requests over so many kept connections, one under way on each; raises RuntimeError for any answer but 200.
+def send(port: int, requests: list[bytes], clients: int, status: int = 200) -> None:
+    """All requests over so many kept connections, one under way on each; raises RuntimeError for any other status.
 
     Bare sockets: a client that works for its requests would take the processor from the server.
     """
@@ -85,7 +90,7 @@ def send(port: int, requests: list[bytes], clients: int) -> None:
                 answer += received
                 if received and not _is_whole(answer):
                     continue
-                if not answer.startswith(b"HTTP/1.1 200 "):
+                if not answer.startswith(f"HTTP/1.1 {status} ".encode()):
                     raise RuntimeError(f"The server answered {bytes(answer[:200])!r}.")
                 answer.clear()
                 request = next(waiting, None)

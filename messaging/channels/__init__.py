@@ -1,7 +1,7 @@
 """The ways out. A channel is one function: `send(messages) -> results`, one result for each message, in any order.
 
 `send` never raises for what one message or the other side does; it says so in the message's result. The shared contract
-test in `tests/messaging/test_channels.py` holds every channel to this. `CHANNELS` says what each is otherwise.
+test in `tests/messaging/test_channel_contract.py` holds every channel to this. `CHANNELS` says what each is otherwise.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from messaging.channels import maildir, sms, smtp
+from messaging.channels import esp, maildir, sms, smtp, webhook
 from messaging.channels.contract import Outgoing, Result, Send
 
 __all__ = ["CHANNELS", "Channel", "Outgoing", "Result", "Send", "choices", "choose", "kinds", "openers"]
@@ -25,12 +25,14 @@ class Channel:
 
     key: str
     name: Any
-    # What of a contact it writes to: "email", "phone", or "" where it needs no address.
+    # What it writes to: "email" or "phone" of the contact, "team" for who looks after them, "" for nothing.
     address: str
     # The channel whose consents count for it, as people give and refuse them.
     consent: str
     # Makes its `send` as the settings say, or raises ImproperlyConfigured. None: messages are fetched, not sent.
     opener: Callable[[], Send] | None
+    # How the news that a message left is called.
+    sent: str = "sent"
 
 
 CHANNELS: dict[str, Channel] = {
@@ -38,6 +40,11 @@ CHANNELS: dict[str, Channel] = {
     for one in (
         Channel("email", _("E-mail"), "email", "email", lambda: choose(settings.EMAIL_URL)),
         Channel("sms", _("SMS"), "phone", "sms", lambda: sms.choose(settings.SMS_URL)),
+        # Nobody is asked about these by name: what somebody refuses by mail comes by no other door.
+        Channel("webhook", _("Webhook"), "", "email", webhook.channel),
+        # To the team about a person: mail, too, but by no consent of theirs, for it does not reach them.
+        Channel("alert", _("Alert to the team"), "team", "email", lambda: choose(settings.EMAIL_URL)),
+        Channel("onsite", _("On our website"), "", "email", None, sent="shown"),
     )
 }
 
@@ -53,8 +60,8 @@ def openers() -> dict[str, Callable[[], Send]]:
 
 
 def kinds(*verbs: str) -> list[str]:
-    """The kinds of touchpoints that tell of messages: `kinds("sent")` is email.sent, sms.sent, …"""
-    return [f"{key}.{verb}" for key in CHANNELS for verb in verbs]
+    """The kinds of touchpoints that tell of messages: `kinds("sent")` is email.sent, sms.sent, …, onsite.shown."""
+    return [f"{one.key}.{one.sent if verb == 'sent' else verb}" for one in CHANNELS.values() for verb in verbs]
 
 
 def _bad(reason: str) -> ImproperlyConfigured:
@@ -62,17 +69,23 @@ def _bad(reason: str) -> ImproperlyConfigured:
 
 
 def choose(url: str) -> Send:
-    """The channel that EMAIL_URL names. Raises ImproperlyConfigured saying what is wrong with it.
+    """The way for mail that EMAIL_URL names. Raises ImproperlyConfigured saying what is wrong with it.
 
     `smtp://user:password@host:port?tls=no|starttls&connections=8&timeout=30` · `smtps://…` · `maildir:<path>`
+    · `anymail+<provider>://KEY@domain?setting=value`
     """
     scheme, _, rest = url.partition(":")
     if scheme == "maildir":
         if not rest.removeprefix("//"):
             raise _bad("maildir: needs a folder, such as maildir:/var/mail/journey.")
         return maildir.channel(rest.removeprefix("//"))
+    if scheme.startswith("anymail+"):
+        try:
+            return esp.channel(scheme, urlsplit(url))
+        except (ImproperlyConfigured, ValueError) as error:
+            raise _bad(str(error)) from None
     if scheme not in ("smtp", "smtps"):
-        raise _bad(f"it must begin with smtp://, smtps:// or maildir:, not {scheme or url!r}.")
+        raise _bad(f"it must begin with smtp://, smtps://, anymail+… or maildir:, not {scheme or url!r}.")
     try:
         parts = urlsplit(url)
         port = parts.port

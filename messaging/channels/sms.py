@@ -1,14 +1,19 @@
-"""SMS into files, one each: the default, so that nobody is written to by mistake."""
+"""SMS: by a gateway over HTTP, or into files, one each: the default, so that nobody is written to by mistake."""
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
+import requests
 from django.core.exceptions import ImproperlyConfigured
 
 from messaging.channels.contract import Outgoing, Result, Send
-from messaging.failpoints import hit
+from messaging.channels.web import judged, outcome_of, spread
+from messaging.failpoints import FailpointError, hit
 
 
 def _bad(reason: str) -> ImproperlyConfigured:
@@ -16,13 +21,85 @@ def _bad(reason: str) -> ImproperlyConfigured:
 
 
 def choose(url: str) -> Send:
-    """The channel that SMS_URL names: `file:<folder>`. Raises ImproperlyConfigured saying what is wrong with it."""
+    """The channel that SMS_URL names. Raises ImproperlyConfigured saying what is wrong with it.
+
+    `https://user:password@host/path?from=Acme&connections=4&timeout=30` · `http://…` · `file:<folder>`
+    """
     scheme, _, rest = url.partition(":")
-    if scheme != "file":
-        raise _bad(f"it must begin with file:, not {scheme or url!r}.")
-    if not rest.removeprefix("//"):
-        raise _bad("file: needs a folder, such as file:/var/sms.")
-    return _files(rest.removeprefix("//"))
+    if scheme == "file":
+        if not rest.removeprefix("//"):
+            raise _bad("file: needs a folder, such as file:/var/sms.")
+        return _files(rest.removeprefix("//"))
+    if scheme not in ("http", "https"):
+        raise _bad(f"it must begin with https://, http:// or file:, not {scheme or url!r}.")
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise _bad(f"{error}.") from None
+    if not parts.hostname:
+        raise _bad("it names no host; write https://user:password@host/path.")
+    query = dict(parse_qsl(parts.query))
+    try:
+        connections, timeout = int(query.pop("connections", 4)), float(query.pop("timeout", 30))
+    except ValueError:
+        raise _bad("connections and timeout must be numbers.") from None
+    if not 1 <= connections <= 100 or not 0 < timeout <= 600:
+        raise _bad("connections must be 1 to 100 and timeout up to 600 seconds.")
+    sender = query.pop("from", "")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # What is not ours in the query is the gateway's.
+    address = urlunsplit((scheme, host + port, parts.path or "/", urlencode(query), ""))
+    who = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return _gateway(address, who, sender, connections, timeout)
+
+
+# A gateway -----------------------------------------------------------------------------------------------------------
+
+
+def _gateway(address: str, who: tuple[str, str] | None, sender: str, connections: int, timeout: float) -> Send:
+    """Posts each SMS as JSON; the gateway knows a repeat by its key (see docs/channels.md)."""
+    idle: deque[requests.Session] = deque()
+
+    def connect() -> requests.Session:
+        session = requests.Session()
+        session.auth = who
+        # Neither .netrc nor a proxy of the environment: the setting alone says where and as whom.
+        session.trust_env = False
+        return session
+
+    def send(messages: Iterable[Outgoing]) -> Iterator[Result]:
+        yield from spread(messages, connections, idle, connect, partial(_post, address, sender, timeout))
+
+    return send
+
+
+def _post(address: str, sender: str, timeout: float, session: requests.Session, message: Outgoing) -> Result:
+    told = {
+        "id": message.id,
+        "to": message.recipient,
+        "from": sender,
+        "text": message.raw.decode(),
+        "key": message.key,
+    }
+    try:
+        hit("before_data")
+        answer = session.post(
+            address,
+            data=json.dumps(told, ensure_ascii=False).encode(),
+            headers={"Content-Type": "application/json", "Idempotency-Key": message.key},
+            timeout=(min(timeout, 10), timeout),
+            allow_redirects=False,
+        )
+        hit("after_data")
+    except FailpointError as error:
+        return Result(message.id, "uncertain" if "after" in str(error) else "later", str(error))
+    except requests.RequestException as error:
+        return Result(message.id, outcome_of(error), type(error).__name__)
+    return Result(message.id, judged(answer.status_code), f"HTTP {answer.status_code} {answer.text[:300]}".strip())
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
 
 
 def _files(path: str) -> Send:

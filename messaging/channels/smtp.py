@@ -77,7 +77,7 @@ class Line:
         self.is_text_sent = False
         self._said: deque[str] = deque()
         self._unsaid: deque[tuple[str, bytes]] = deque()
-        self._refusal = ""
+        self._refusal = b""
         self._needs_reset = False
 
     # Talking
@@ -125,8 +125,8 @@ class Line:
             selector.register(self.sock, selectors.EVENT_READ)
             return bool(selector.select(0))
 
-    def replies(self) -> Iterator[tuple[int, str]]:
-        """The whole replies that have arrived. Raises _Lost where the connection ended."""
+    def replies(self) -> list[tuple[int, bytes]]:
+        """The whole replies that have arrived, as code and text. Raises _Lost where the connection ended."""
         try:
             data = self.sock.recv(65536)
             while isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
@@ -135,27 +135,30 @@ class Line:
             raise _Lost(str(error) or "the connection broke") from error
         if not data:
             raise _Lost("the server closed the connection")
-        self._buffer += data
-        lines: list[str] = []
-        while b"\n" in self._buffer:
-            raw, self._buffer = self._buffer.split(b"\n", 1)
-            line = raw.rstrip(b"\r").decode("utf-8", "replace")
-            lines.append(line)
-            if line[3:4] != "-":
-                if not line[:3].isdigit():
-                    raise _Lost(f"no SMTP reply: {line[:100]!r}")
-                yield int(line[:3]), " ".join([lines[0], *(one[4:] for one in lines[1:])])
-                lines = []
-        if lines:
-            self._buffer = "".join(f"{line}\r\n" for line in lines).encode() + self._buffer
+        *lines, rest = (self._buffer + data).split(b"\n")
+        found: list[tuple[int, bytes]] = []
+        begun: list[bytes] = []
+        for line in lines:
+            if line[3:4] == b"-":
+                begun.append(line.rstrip(b"\r"))
+                continue
+            code = line[:3]
+            if not code.isdigit():
+                raise _Lost(f"no SMTP reply: {line[:100].decode('utf-8', 'replace')!r}")
+            if begun:
+                line = b" ".join([begun[0], *(one[4:] for one in begun[1:]), line[4:]])
+                begun = []
+            found.append((int(code), line))
+        self._buffer = b"".join(one + b"\n" for one in begun) + rest
         if len(self._buffer) > 65536:
             raise _Lost("the server's reply does not end")
+        return found
 
-    def hear(self, code: int, text: str) -> Result | None:
+    def hear(self, code: int, text: bytes) -> Result | None:
         """One reply; the result if it settles the mail at hand. `wants_text` tells whether its text is to be sent."""
         if not self._said:
             # Nobody asked: a 421 on its own, say.
-            raise _Lost(text)
+            raise _Lost(_words(text))
         name = self._said.popleft()
         if name == "reset":
             self._say()
@@ -185,7 +188,9 @@ class Line:
         raw = self.messages[0].raw
         if raw.startswith(b"."):
             raw = b"." + raw
-        body = raw.replace(b"\r\n.", b"\r\n..") + (b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
+        if b"\r\n." in raw:
+            raw = raw.replace(b"\r\n.", b"\r\n..")
+        body = raw + (b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
         self._said.append("text")
         self.is_text_sent = True
         if self.pipelines and waiting and self.mails < _MAILS_A_CONNECTION:
@@ -193,9 +198,9 @@ class Line:
         self._say(body)
         hit("after_data")
 
-    def _settle(self, text: str, *, was_sent: bool = False) -> Result:
-        message = self.messages.popleft()
-        self.is_text_sent, self._refusal, self._needs_reset = False, "", not was_sent
+    def _settle(self, reply: bytes, *, was_sent: bool = False) -> Result:
+        message, text = self.messages.popleft(), _words(reply)
+        self.is_text_sent, self._refusal, self._needs_reset = False, b"", not was_sent
         outcome = {"2": "sent", "4": "later", "5": "failed"}.get(text[:1], "later")
         return Result(message.id, outcome, text[:500])
 
@@ -206,6 +211,10 @@ class Line:
                 self.sock.sendall(b"QUIT\r\n")
         with contextlib.suppress(OSError):
             self._client.close()
+
+
+def _words(reply: bytes) -> str:
+    return reply.decode("utf-8", "replace").strip()
 
 
 class Lines:
@@ -349,7 +358,7 @@ def _listen(line: Line, waiting: deque[Outgoing], lines: Lines, busy: list[Line]
                 # The server hangs up; the next mail, of which no more than the envelope was said, is not at fault.
                 waiting.extendleft(reversed(line.messages))
                 line.messages.clear()
-                raise _Lost(text)
+                raise _Lost(_words(text))
             if line.messages:
                 continue
             if waiting and line.mails < _MAILS_A_CONNECTION:

@@ -1,7 +1,9 @@
 """The tables of this app, by subject; import them from here."""
 
+from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
-from messaging.models.findings import LinkCheck, LintFinding
+from messaging.models.findings import LinkCheck, LintFinding, Reading
+from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
 from messaging.models.reusable import ReusableBlock, UtmRules
@@ -11,20 +13,29 @@ from messaging.models.tracking import Hit, Link, SigningKey
 from messaging.models.trials import TrialMail
 
 __all__ = [
+    "Brake",
     "Brand",
+    "Cap",
+    "Feedback",
     "Hit",
     "Holdout",
     "Link",
     "LinkCheck",
     "LintFinding",
+    "MailboxNote",
     "Message",
     "Protection",
+    "Reading",
     "ReusableBlock",
+    "SegmentZone",
+    "ReportCount",
+    "ReturnedMail",
     "SendingPolicy",
     "SigningKey",
     "Signup",
     "SignupForm",
     "Suppression",
+    "SuppressionChange",
     "Template",
     "TemplateVersion",
     "Topic",

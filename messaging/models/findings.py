@@ -1,5 +1,8 @@
 """What the linter found in live messages, and which links it knows to be dead."""
 
+from datetime import datetime
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -63,6 +66,33 @@ class LintFinding(models.Model):
 
     def __str__(self):
         return f"{self.template}: {self.rule}"
+
+    def mute(self, *, by: Any, reason: str, now: datetime) -> None:
+        """Counts no more, for a reason."""
+        self.muted_at, self.muted_by, self.mute_reason = now, by, reason
+        self.save(update_fields=["muted_at", "muted_by", "mute_reason"])
+
+    def unmute(self) -> None:
+        """Counts again."""
+        self.muted_at, self.muted_by, self.mute_reason = None, None, ""
+        self.save(update_fields=["muted_at", "muted_by", "mute_reason"])
+
+
+class Reading(models.Model):
+    """What the linter's last round read in a live message: what the page of consistency is made of."""
+
+    template = models.OneToOneField(Template, models.CASCADE, primary_key=True, verbose_name=_("template"))
+    read_at = models.DateTimeField()
+    # The names of all that send it.
+    users = models.JSONField(default=list)
+    # What it names that is not the brand's, with how often: {"#b00020": 2}, {"Papyrus": 1}
+    colours = models.JSONField(default=dict)
+    fonts = models.JSONField(default=dict)
+    # Figures of the tone in each language it speaks (see `messaging.drift`).
+    tone = models.JSONField(default=dict)
+
+    def __str__(self):
+        return str(self.template)
 
 
 class LinkCheck(models.Model):

@@ -76,6 +76,10 @@ class Message(models.Model):
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, db_default=0)
     address = models.TextField(_("address"), default="", db_default="")
     zone = models.TextField(_("time zone used"), default="", db_default="")
+    # Why that zone: "explicit" (told), "inferred" (from the country), "segment" or "workspace".
+    zone_from = models.TextField(default="", db_default="")
+    # What put a pending message off when the gates last asked: a key of `reasons.WAITS`.
+    waits_for = models.TextField(default="", db_default="")
     language = models.TextField(_("language"), default="", db_default="")
     # Plain values the text was filled with: with `version` they show the mail again as it left.
     context = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
@@ -98,6 +102,8 @@ class Message(models.Model):
             models.Index(fields=["contact", "sent_at"], name="message_contact"),
             models.Index(fields=["enrolment_id"], name="message_enrolment", condition=Q(enrolment_id__isnull=False)),
             models.Index(fields=["template", "contact"], name="message_template"),
+            # The ledger of reasons is asked by day.
+            models.Index(fields=["created_at"], name="message_created"),
         ]
         constraints = [
             models.UniqueConstraint(name="one_message_for_one_reason", fields=["key"]),

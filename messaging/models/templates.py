@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q, Value
 from django.utils import timezone
@@ -21,6 +22,7 @@ class Topic(models.Model):
     name = models.TextField(_("name"))
     names = models.JSONField(_("name by language"), default=dict, blank=True)
     description = models.TextField(_("description"), blank=True, default="")
+    descriptions = models.JSONField(_("description by language"), default=dict, db_default={}, blank=True)
     is_opt_in = models.BooleanField(
         _("only with consent"), default=True, help_text=_("off: everybody until they refuse (opt-out)")
     )
@@ -41,7 +43,18 @@ class Topic(models.Model):
     def __str__(self):
         return self.name
 
+    def name_in(self, language: str) -> str:
+        """What it is called in a language, else what it is called."""
+        return str((self.names or {}).get(language) or self.name)
+
+    def description_in(self, language: str) -> str:
+        return str((self.descriptions or {}).get(language) or self.description)
+
     def clean(self):
+        for field in ("names", "descriptions"):
+            told = getattr(self, field)
+            if not isinstance(told, dict) or not all(isinstance(one, str) for one in told.values()):
+                raise ValidationError({field: _("Write it as {“cs”: …, “pl”: …}.")})
         if self.is_double_opt_in and not self.is_opt_in:
             raise ValidationError(
                 {"is_double_opt_in": _("Only what needs consent can be confirmed: tick “only with consent” too.")}
@@ -62,6 +75,11 @@ class Template(models.Model):
         ("html", _("HTML")),
         ("blocks", _("blocks")),
         ("text", _("plain text")),
+    ]
+    QUIET_HOURS = [
+        ("default", _("wait until they are over")),
+        ("skip", _("do not send it at all")),
+        ("ignore", _("send it all the same")),
     ]
     key = models.SlugField(_("key"), max_length=64, unique=True)
     name = models.TextField(_("name"), blank=True, default="")
@@ -85,6 +103,22 @@ class Template(models.Model):
         help_text=_('empty: as the workspace says; {"off": true}: none; {"campaign": "spring"}: this one is its own'),
     )
     is_repeatable = models.BooleanField(_("may reach a person more than once"), default=False)
+    quiet_hours = models.TextField(
+        _("in quiet hours"),
+        choices=QUIET_HOURS,
+        default="default",
+        db_default="default",
+        help_text=_("A journey that says otherwise wins. Transactional messages know no quiet hours."),
+    )
+    holdout = models.PositiveSmallIntegerField(
+        _("holdout, per cent"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(50)],
+        help_text=_(
+            "So many of a hundred people never get this message, to measure its effect; marketing only, 0 to 50."
+        ),
+    )
     updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
 
     class Meta:
@@ -96,6 +130,10 @@ class Template(models.Model):
             models.CheckConstraint(
                 name="marketing_has_a_topic", condition=~Q(message_class="marketing") | Q(topic__isnull=False)
             ),
+            models.CheckConstraint(
+                name="quiet_hours_are_heeded_in_a_known_way", condition=Q(quiet_hours__in=["default", "skip", "ignore"])
+            ),
+            models.CheckConstraint(name="half_of_the_people_get_a_message", condition=Q(holdout__lte=50)),
         ]
 
     def __str__(self):
@@ -120,6 +158,8 @@ class Template(models.Model):
 
     def clean(self):
         """Refuses what could not be sent: Liquid that can not be read, values without a default, forbidden links."""
+        if self.holdout and self.message_class != "marketing":
+            raise ValidationError({"holdout": _("Only marketing is held back to measure it.")})
         if not isinstance(self.translations, dict) or not all(isinstance(v, dict) for v in self.translations.values()):
             raise ValidationError({"translations": _("Write them as {“cs”: {“subject”: …, “body”: …}}.")})
         if sentence := utm.own_problem(self.utm):
@@ -148,6 +188,10 @@ class Template(models.Model):
 
     def _check_channel(self) -> None:
         """What is no mail is written as plain text; whom a message was meant for by one channel, no other reaches."""
+        if self.channel == "alert" and self.message_class != "transactional":
+            raise ValidationError({"message_class": _("An alert does not reach the person: it is transactional.")})
+        if self.channel == "alert" and not self.subject.strip():
+            raise ValidationError({"subject": _("An alert is a mail, and a mail has a subject.")})
         if self.channel != "email":
             self.body_format = "text"
         elif self.body_format == "text":

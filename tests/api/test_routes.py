@@ -108,6 +108,7 @@ EXPECTED = {
     "POST tasks/{id}/reopen/": "rep",
     "GET templates/": "read",
     "GET templates/{key}/": "read",
+    "GET templates/{key}/clicks/": "read",
     "GET touchpoints/": "read rep",
     "GET touchpoints/{id}/": "read rep",
     "GET webhooks/": "read",

@@ -253,7 +253,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(partner, moment):
     happen(moment)
     late = webhooks._claim(moment)
     deliver(moment + webhooks.LEASE)
-    outcome = webhooks._Outcome(late.parcels[0], "waiting", 500, "too late")
+    outcome = webhooks.Outcome(late.parcels[0], "waiting", 500, "too late")
     webhooks._settle(late, [outcome], moment + webhooks.LEASE)
     assert hook.deliveries.get().state == "delivered"
 

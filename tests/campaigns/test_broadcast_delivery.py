@@ -26,7 +26,9 @@ CZECHS = {"field": "country", "op": "eq", "value": "CZ"}
 @pytest.fixture
 def sale(now):
     """A broadcast that is due at once."""
-    Brand.objects.create(pk=1, name="Acme", sender="Acme <hello@acme.example>", postal_address="1 Main St, Brno")
+    Brand.objects.update_or_create(
+        pk=1, defaults={"name": "Acme", "sender": "Acme <hello@acme.example>", "postal_address": "1 Main St, Brno"}
+    )
 
     def begin(number):
         people(number, country="CZ")

@@ -17,7 +17,8 @@ from contacts.models import Contact, Field, Incoming, Membership, Segment, StepC
 from contacts.stream import Step, run_step
 from contacts.syncing import upsert
 from messaging.delivery import deliver as deliver_mail
-from messaging.gates import arbitrate, why
+from messaging.explaining import why
+from messaging.gates import arbitrate
 from messaging.models import Message
 from tests.campaigns.world import DAY, deliver, did, journey, people, person, tick, told, where
 

@@ -172,15 +172,12 @@ def test_what_is_wrong_with_a_stream_is_named_with_its_path(change, path):
     assert path in [problem.path for problem in problems if problem.level == "error"], problems
 
 
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        ({"quiet_hours": "ignore"}, "quiet_hours"),
-    ],
-)
-def test_what_is_not_built_yet_may_be_drawn_but_not_published(change, path):
-    problems = graph.check(SOUND | change, KNOWN)
-    assert [(problem.path, problem.level) for problem in problems if problem.path == path] == [(path, "later")]
+def test_quiet_hours_are_said_by_a_known_word():
+    for word in graph.QUIET_HOURS:
+        assert graph.check(SOUND | {"quiet_hours": word}, KNOWN) == graph.check(SOUND, KNOWN)
+    for word in ("sometimes", "", None, ["skip"]):
+        problems = graph.check(SOUND | {"quiet_hours": word}, KNOWN)
+        assert [(one.path, one.level) for one in problems if one.path == "quiet_hours"] == [("quiet_hours", "error")]
 
 
 @pytest.mark.parametrize("junk", [None, [], "x", 3, {}, {"steps": {"a": 1}}, {"streams": {"a": 1}}, {"steps": [[]]}])

@@ -352,7 +352,9 @@ def test_orders_as_the_shop_tells_them_onboard_each_product(now):
 
 def test_a_whole_onboarding_under_virtual_time(now):
     """Two people through one sequence, by all steps of the real tick and real delivery, twice a day for seven weeks."""
-    Brand.objects.create(name="Acme", sender="Acme <hello@acme.example>", postal_address="1 Main St")
+    Brand.objects.update_or_create(
+        pk=1, defaults={"name": "Acme", "sender": "Acme <hello@acme.example>", "postal_address": "1 Main St"}
+    )
     templates("nudge", "offer-mail")
     Template.objects.update(is_repeatable=False)
     journey(now, "win-back", kind="win_back", trigger="manual", steps=[{"send": "come-back"}])

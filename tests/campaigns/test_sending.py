@@ -100,7 +100,9 @@ def test_held_out_people_walk_the_same_way_whatever_on_skip_says(now):
 def test_what_gates_and_workers_decide_moves_people_on(now, settings, tmp_path):
     """Through the real gates, the real claim and a real maildir."""
     settings.EMAIL_URL = f"maildir:{tmp_path}/mail"
-    Brand.objects.create(pk=1, name="Acme", sender="Acme <a@acme.example>", postal_address="Acme, Brno")
+    Brand.objects.update_or_create(
+        pk=1, defaults={"name": "Acme", "sender": "Acme <a@acme.example>", "postal_address": "Acme, Brno"}
+    )
     journey(now, steps=[{"send": "hello", "on_skip": "exit"}, {"wait": "3d"}])
     ann, nobody, late, gone = person(), person(), person(), person()
     Contact.objects.filter(pk=nobody.pk).update(email="")

@@ -47,7 +47,9 @@ print(tick(datetime.fromisoformat(sys.argv[1])))
 
 
 def brand() -> None:
-    Brand.objects.create(pk=1, name="Acme", sender="Acme <hello@acme.example>", postal_address="1 Main St, Brno")
+    Brand.objects.update_or_create(
+        pk=1, defaults={"name": "Acme", "sender": "Acme <hello@acme.example>", "postal_address": "1 Main St, Brno"}
+    )
 
 
 def operational(*keys: str) -> None:

@@ -14,16 +14,20 @@ from campaigns.models import Due, Enrolment, Journey, Visit
 from contacts.ingest import ingest
 from contacts.models import Contact, Identity, StepCursor, Touchpoint
 from contacts.stream import Step, run_step
-from messaging.models import Message, Template, Topic
+from messaging.models import Brand, Message, Template, Topic
 
 STEPS = [Step("ingest", ingest), Step("enrol", enrol), Step("broadcast", broadcast), Step("advance", advance)]
 DAY = timedelta(days=1)
 
 
 def templates(*keys: str) -> None:
+    """Templates that the linter has nothing against, and the brand without which nothing goes live."""
+    brand = {"name": "Acme", "sender": "Acme <a@acme.example>", "postal_address": "1 Main St, Brno"}
+    Brand.objects.get_or_create(pk=1, defaults=brand)
     topic, _ = Topic.objects.get_or_create(key="tips", defaults={"name": "Tips", "is_opt_in": False})
     for key in keys:
-        Template.objects.get_or_create(key=key, defaults={"topic": topic, "subject": key, "body": "Hello"})
+        texts = {"subject": key, "preheader": "First words", "body": "Hello"}
+        Template.objects.get_or_create(key=key, defaults={"topic": topic, **texts})
 
 
 def journey(

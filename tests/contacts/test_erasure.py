@@ -427,7 +427,7 @@ def test_every_model_of_ours_that_leads_to_a_contact_is_walked():
             model
             for model in apps.get_models()
             if not model._meta.proxy and model._meta.managed and model not in leading
-            and any(f.is_relation and f.many_to_one and f.related_model in leading for f in model._meta.concrete_fields)
+            and any((f.many_to_one or f.one_to_one) and f.related_model in leading for f in model._meta.concrete_fields)
         }  # fmt: skip
         if not more:
             break

@@ -34,8 +34,11 @@ from journey_crm.roles import ensure_roles
 from leads.models import Lead, Task
 from messaging import tokens
 from messaging.models import (
+    Brake,
     Brand,
+    Hit,
     Message,
+    ReturnedMail,
     ReusableBlock,
     SendingPolicy,
     SignupForm,
@@ -57,12 +60,18 @@ PAGES = {
     "/i18n/setlang/": "302 302 302 302 302",
     "/js/track.js": "200 200 200 200 200",
     "/v1/identify": "405 405 405 405 405",
+    "/v1/onsite": "405 405 405 405 405",
+    "/v1/onsite/shown": "405 405 405 405 405",
+    "/v1/onsite/dismissed": "405 405 405 405 405",
     "/v1/projects/{key}/settings": "404 404 404 404 404",  # for write keys only
     "/t/c/{token}": "404 404 404 404 404",  # the address is known, but this template has no link
+    "/t/l/{token}": "204 204 204 204 204",  # the hidden link leads nowhere
     "/t/o/{token}.gif": "200 200 200 200 200",
     "/u/{token}/": "200 200 200 200 200",
     "/p/{token}/": "200 200 200 200 200",
     "/f/{key}/": "404 404 404 404 404",  # there is no form x; tests/messaging/test_signups.py looks at one
+    "/hooks/bounces/": "405 405 405 405 405",  # for a mail server's pipe
+    "/hooks/esp/{provider}/": "404 404 404 404 404",  # shut until its secret is set
     "/confirm/{token}/": "200 200 200 200 200",
     "/api/schema/": "200 200 200 200 200",
     "/api/docs/": "200 200 200 200 200",
@@ -86,6 +95,10 @@ PAGES = {
     "/admin/r/{content_type_id}/{object_id}/": "404 404 302 302 302",  # no page of ours outside for a row
     "/admin/{app_label}/": "200 200 302 302 302",
     "/admin/{url}": "404 404 302 302 302",
+    "/admin/messaging/consistency/": "200 200 302 302 302",
+    "/admin/messaging/consistency/look/": "405 405 302 302 302",
+    "/admin/messaging/consistency/{pk}/mute/": "405 405 302 302 302",
+    "/admin/messaging/consistency/{pk}/unmute/": "405 405 302 302 302",
     "/admin/insights/": "200 200 302 302 302",
 }
 # Pages of the admin's models: who of the staff gets in; everybody else is refused, without staff status led to log in.
@@ -93,7 +106,7 @@ ALL = "changelist add change delete history"
 KEPT = "changelist add change history"
 OWN = "merge person proof erase"
 READ = "changelist change history"
-JOURNEY = f"{KEPT} publish versions"
+JOURNEY = f"{KEPT} publish versions clicks"
 MODELS = {
     "auth.group": (ALL, ""),
     "auth.user": (f"{ALL} password_change", ""),
@@ -121,8 +134,11 @@ MODELS = {
     "messaging.reusableblock": (ALL, ALL),
     "messaging.utmrules": (READ, READ),
     "messaging.signupform": (ALL, ALL),
-    "messaging.message": (f"{READ} mail", f"{READ} mail"),
-    "messaging.suppression": (ALL, ALL),
+    "messaging.message": (f"{READ} ledger mail why", f"{READ} ledger mail why"),
+    "messaging.suppression": ("changelist add change history import export",) * 2,
+    "messaging.returnedmail": (f"{READ} doubtful",) * 2,
+    "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
+    "messaging.hit": (READ, READ),  # its report is asked for with a template
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -140,7 +156,7 @@ MODELS = {
 # They take POST only.
 ACTIONS = {
     "undo": {"contacts.merge"},
-    "count": {"contacts.trait"},
+    "count": {"contacts.trait", "messaging.template"},
     "preview": {"contacts.segment"},
     "draw": None,
     "people": {"contacts.segment"},
@@ -206,6 +222,8 @@ def world(people, now):
     RetentionRule.objects.create(key="pages", kind="page.*", days=400)
     SignupForm.objects.create(key="footer")
     Suppression.objects.create(address="gone@example.com", reason="bounce")
+    ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
+    Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
     UtmRules.objects.get_or_create(pk=1)
     ReusableBlock.objects.create(key="signature", body="[]")
@@ -230,15 +248,18 @@ def world(people, now):
         address=jana.email,
         language="en",
     )
+    Hit.objects.create(message_id=message.pk, hit_at=now, template_id=template.pk)
     signer = tokens.current()
     return {
         "key": "x",
+        "provider": "postmark",
         "pk": lead.pk,
         "app_label": "contacts",
         "url": "nowhere",
         "content_type_id": 1,
         "object_id": 1,
-        "/t/c/": signer.token(tokens.CLICK, message.pk, 0),
+        "/t/c/": signer.token(tokens.CLICK, message.pk, 10**9),
+        "/t/l/": signer.token(tokens.CLICK, message.pk, 0),
         "/t/o/": signer.token(tokens.OPEN, message.pk),
         "/u/": signer.token(tokens.PERSON, message.pk, jana.pk),
         "/confirm/": signer.token(tokens.CONFIRM, 1),
@@ -266,7 +287,9 @@ def test_every_page_is_for_whom_it_is_and_nobody_else(world, people):
 def model_page(path):
     """The model's label if it is one of the pages of a model in the admin."""
     parts = re.match(r"/admin/(\w+)/(\w+)/", path)
-    return f"{parts[1]}.{parts[2]}" if parts and parts[1] != "password_change" else ""
+    # Two that are of no model.
+    is_ours = parts and parts[1] != "password_change" and parts[2] != "consistency"
+    return f"{parts[1]}.{parts[2]}" if is_ours else ""
 
 
 def test_every_page_of_every_model_in_the_admin_is_for_whom_it_is_and_nobody_else(world, people):

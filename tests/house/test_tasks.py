@@ -16,11 +16,13 @@ from contacts import tokens, webhooks
 from contacts.models import Contact, IdempotencyKey, Import, RetentionRule, Touchpoint, Webhook
 from contacts.stream import put
 from journey_crm import as_code
+from messaging import returning
 from messaging import tokens as signing
 from messaging.models import Message, Template
 from tests.contacts.test_stream import in_threads
 from tests.house.test_architecture import APPS, our_tasks
 from tests.house.test_as_code import COMPANY
+from tests.messaging.test_bounce_reading import mail
 
 LOTS = ["claimed_by", "secret", "digest", "prefix", "seconds"]
 # Signing keys are remembered by their numbers, so these must not begin again.
@@ -54,6 +56,15 @@ def left_behind(now: datetime) -> None:
     ended = now - timedelta(minutes=1)
     messages(now, state="sending", claimed_by="gone", claimed_at=ended, lease_until=ended, attempts=1)
     Message.objects.filter(key__in=["m0", "m1"]).update(begun_at=ended)
+
+
+def came_back(now: datetime) -> None:
+    """A bounce, a complaint, and one that nobody can read."""
+    messages(now, state="sent", sent_at=now, begun_at=now, address="reader@example.com")
+    for key, name in (("m0", "01-postfix-hard"), ("m1", "26-arf-abuse"), ("m2", "32-status-without-recipient")):
+        number = Message.objects.get(key=key).pk
+        sign = f"m{number}.{signing.first().message_tag(number)}"
+        returning.keep([mail(name, sign=sign)], source="hook", now=now)
 
 
 def new_traits(now: datetime) -> None:
@@ -98,6 +109,7 @@ WORK = {
     "journey_crm.tasks.deliver": lambda now: messages(now, state="ready"),
     "journey_crm.tasks.deliver_webhooks": events_to_tell,
     "journey_crm.tasks.sweep": left_behind,
+    "journey_crm.tasks.take_bounces": came_back,
     "journey_crm.tasks.run_imports": files,
     "journey_crm.tasks.tidy": old_answers,
     "journey_crm.tasks.retain": old_pages,

@@ -28,7 +28,7 @@ def test_the_list_shows_what_went_out_and_why_not(marketer, make_message, make_c
     send()
     page = marketer.get(reverse("admin:messaging_message_changelist")).content.decode()
     assert "is-good" in page
-    assert "The contact has no e-mail address or, for an SMS, no telephone number." in page
+    assert "There is no address: no e-mail address or, for an SMS, no telephone number." in page
     page = marketer.get(reverse("admin:messaging_message_changelist"), {"state": "skipped"}).content.decode()
     assert page.count("<tr") == 2
 
@@ -125,6 +125,7 @@ def test_a_word_that_we_do_not_use_is_pointed_out(marketer, make_template):
     form = {
         "name": "x", "channel": "email", "message_class": "marketing", "topic": template.topic_id, "language": "en",
         "subject": "s", "body_format": "markdown", "body": "So\ncheap!", "translations": "{}", "preheader": "",
+            "quiet_hours": "default", "holdout": "0",
     }  # fmt: skip
     url = reverse("admin:messaging_template_change", args=[template.pk])
     page = marketer.post(url, form, follow=True).content.decode()

@@ -1,4 +1,4 @@
-"""What every channel promises, asked of every channel; and the ways of SMTP."""
+"""Mail to the byte, and the ways of SMTP; what every channel promises is in `test_channel_contract.py`."""
 
 import re
 from collections import Counter
@@ -43,38 +43,10 @@ def channel(request, tmp_path):
             yield choose(server.url), lambda: server.texts
 
 
-def test_a_channel_gives_one_result_for_each_mail(channel):
-    send, _ = channel
-    results = list(send([outgoing(n) for n in range(1, 31)]))
-    assert sorted(one.id for one in results) == list(range(1, 31))
-    assert {one.outcome for one in results} == {"sent"}
-
-
-def test_a_channel_with_nothing_to_send_does_nothing(channel):
-    send, texts = channel
-    assert list(send([])) == []
-
-
 def test_a_channel_keeps_every_byte(channel):
     send, texts = channel
     list(send([outgoing(1)]))
     assert [text.rstrip(b"\r\n") for text in texts()] == [RAW]
-
-
-def test_a_channel_can_be_used_again(channel):
-    send, texts = channel
-    for n in range(1, 4):
-        assert [one.outcome for one in send([outgoing(n)])] == ["sent"]
-    assert len(texts()) == 3
-
-
-@pytest.mark.parametrize("action", ["before_data", "after_data"])
-def test_an_error_in_a_channel_is_a_result(channel, settings, action):
-    send, _ = channel
-    settings.FAILPOINT = f"{action}:raise"
-    results = list(send([outgoing(n) for n in range(1, 5)]))
-    assert sorted(one.id for one in results) == [1, 2, 3, 4]
-    assert {one.outcome for one in results} == {"later" if action == "before_data" else "uncertain"}
 
 
 # SMTP ----------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,9 @@ def signature(db):
 def form(**more):
     return {
         "name": "N", "key": "n", "channel": "email", "message_class": "marketing", "language": "en", "subject": "Hi",
-        "preheader": "", "body_format": "blocks", "body": json.dumps(HELLO), "translations": "{}", "utm": "{}",
+        "preheader": "",
+        "body_format": "blocks", "body": json.dumps(HELLO), "translations": "{}", "utm": "{}", "quiet_hours": "default",
+        "holdout": "0",
     } | more  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from django.utils.translation import override
 
 from contacts.models import Contact
 from messaging.delivery import deliver
-from messaging.gates import arbitrate, explain_message, why
+from messaging.explaining import explain_message, why
+from messaging.gates import arbitrate
 from messaging.models import Message, SendingPolicy, Suppression
 from messaging.outbox import cancel, hold
 
@@ -33,7 +34,9 @@ def utc(text: str) -> datetime:
     [
         ({"erased": True, "merged": True, "email": ""}, "erased"),
         ({"merged": True, "denied": ""}, "merged"),
-        ({"suppressed": "bounced", "denied": ""}, "suppressed"),
+        ({"suppressed": "legal_hold", "denied": ""}, "legal_hold"),
+        ({"suppressed": "bounced", "denied": ""}, "unsubscribed"),
+        ({"suppressed": "bounced", "valid": -1}, "suppressed"),
         ({"suppressed": "unsubscribed"}, "unsubscribed"),
         ({"denied": ""}, "unsubscribed"),
         ({"denied": "newsletter", "email": ""}, "topic_refused"),

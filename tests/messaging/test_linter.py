@@ -84,7 +84,7 @@ BROKEN = [
     ("alt_text", "error", "body", "a.png", {"body": '<img src="https://acme.example/a.png">' + " word" * 10}),
     ("alt_text", "error", "body", "nobody hears",
      {"body": "[![](https://acme.example/a.png)](https://acme.example/x)" + " word" * 10}),
-    ("dead_link", "error", "body", "not_found", {"body": f"[Look]({LINK})"}),
+    ("dead_link", "error", "body", "is not there", {"body": f"[Look]({LINK})"}),
     ("empty_link", "error", "body", "“Look”", {"body": "[Look](#)"}),
     ("insecure_link", "warning", "body", "Line 3", {"body": "One.\n\n[Look](http://acme.example/)"}),
     ("missing_translation", "warning", "translations.de.body", "“en”", {"told": {"languages": ["de"]}}),
@@ -98,7 +98,7 @@ BROKEN = [
     ("glossary", "warning", "body", "we write “e-mail”, not “Email”", {"body": "Email us."}),
     ("glossary", "warning", "body", "not “ACME cloud”", {"body": "Try ACME cloud today."}),
     ("tone", "warning", "body", "has 24 words", {"body": "word " * 24 + "."}),
-    ("tone", "warning", "body", "2 exclamation marks", {"body": "So! And so!"}),
+    ("tone", "warning", "body", "Exclamation marks: 2", {"body": "So! And so!"}),
     ("tone", "warning", "body", "capitals", {"body": "WE HAVE SOMETHING NEW FOR ALL THE WORLD IN IT"}),
     ("tone", "warning", "translations.cs.body", "“můžeš” is familiar", {"language": "cs", "body": "Teď můžeš začít."}),
     ("tone", "warning", "translations.pl.body", "“Państwa” is formal", {"language": "pl", "body": "Plan dla Państwa."}),
@@ -183,6 +183,15 @@ def test_contrast_is_what_wcag_says(one, other, ratio):
     first, second = colours.read(one), colours.read(other)
     assert abs(colours.contrast(first, second) - ratio) < 0.01
     assert colours.contrast(first, second) == colours.contrast(second, first)
+
+
+def test_a_brand_whose_own_colours_are_faint_is_warned_and_hinders_nobody():
+    """The brand of the contract: who writes a text can not mend it."""
+    problems = found(content(brand={"colours": {"primary": "#0b6"}}))
+    assert {(one.rule, one.severity, one.said) for one in problems if one.rule == "contrast"} == {
+        ("contrast", "warning", "contrast.brand")
+    }
+    assert all(one.severity == "warning" for one in problems)
 
 
 @pytest.mark.parametrize("text", ["", "no", "#12", "#12345", "rgb(1,2)", "url(x)", "#gggggg", "rgba(1,1,1,1.2.3)"])

@@ -11,7 +11,8 @@ from contacts.erasure import erase
 from contacts.models import Consent, Contact, Incoming
 from journey_crm import as_code
 from messaging.delivery import deliver
-from messaging.gates import arbitrate, explain_message, why
+from messaging.explaining import explain_message, why
+from messaging.gates import arbitrate
 from messaging.models import Message, Suppression, Template, TemplateVersion
 from messaging.preview import rendered
 from messaging.texts import count

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from contacts.sql import Fragment
 from messaging import protecting
-from messaging.gates import arbitrate, why
+from messaging.explaining import why
+from messaging.gates import arbitrate
 from messaging.models import Message, Protection
 
 DAY = timedelta(days=1)

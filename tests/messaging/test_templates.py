@@ -200,7 +200,8 @@ def test_the_fast_way_and_the_whole_way_make_the_same_mail():
     assert skeleton._is_simple
     to = Addressee(
         1, "e@x.example", "m1@x", "Tue, 10 Nov 2026 10:00:00 +0000",
-        {"open": "http://h/o", "unsubscribe": "http://h/u/", "preferences": "http://h/p/"}, {"l0": "http://h/t/c/abc"},
+        {"open": "http://h/o", "unsubscribe": "http://h/u/", "preferences": "http://h/p/", "hidden": "http://h/l"},
+        {"l0": "http://h/t/c/abc"},
     )  # fmt: skip
     values = skeleton.values({"contact": {"first_name": "Žofie = <Nová>.\n.x " * 30, "list": ["a", "b"]}}, to, "")
     _, raw = skeleton.mail(values, to, {})

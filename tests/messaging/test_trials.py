@@ -123,7 +123,8 @@ def test_the_screen_sends_what_is_not_saved_and_says_what_became_of_it(
     client.force_login(boss)
     template = make_template()
     form = {"pk": template.pk, "language": "en", "subject": "Unsaved", "body": "New", "body_format": "markdown",
-            "message_class": "marketing", "translations": "{}", "utm": "{}"}  # fmt: skip
+            "message_class": "marketing", "translations": "{}", "utm": "{}", "quiet_hours": "default",
+        "holdout": "0"}  # fmt: skip
     url = "/admin/messaging/template/try/"
     assert client.get(url).status_code == 405
     said = client.post(url, form | {"to": "a@acme.example; b@acme.example"})

@@ -5,6 +5,7 @@
  *   data-consent   "required": nothing is stored or sent before journey.consent(true)
  *   data-page      "off": do not tell this page by itself
  *   data-forms     "off": do not tell forms; a single form says data-journey="off"
+ *   data-onsite    "off": show no messages on this page
  *
  * Then: journey.page(name, properties), journey.track(event, properties), journey.identify(userId, traits),
  * journey.consent(true | false), journey.reset(). A browser that asks not to be tracked is not.
@@ -101,11 +102,82 @@
       keep("journey_consent", yes ? "yes" : "no");
       var late = waiting;
       waiting = [];
-      if (yes) late.forEach(send);
-      else { keep("journey_anonymous_id", ""); keep("journey_user_id", ""); }
+      if (yes) { late.forEach(send); onsite(); }
+      else journey.reset();
     },
-    reset: function () { keep("journey_anonymous_id", ""); keep("journey_user_id", ""); }
+    reset: function () {
+      keep("journey_anonymous_id", "");
+      keep("journey_user_id", "");
+      var shown = document.getElementById("journey-onsite");
+      if (shown) shown.remove();
+    }
   };
+
+  // Messages on this page: asked for only with consent, shown one at a time, in a tree of their own, so that neither the
+  // page's style nor its Content-Security-Policy is in the way.
+  var isAsked = false;
+
+  function ask(path, more) {
+    var body = JSON.stringify(Object.assign({ writeKey: key }, more));
+    return fetch(host + "/v1/onsite" + path, { method: "POST", body: body, keepalive: true, mode: "cors", credentials: "omit", headers: { "Content-Type": "text/plain" } });
+  }
+
+  function onsite() {
+    if (isAsked || option("onsite") === "off" || consent() !== true || !window.CSSStyleSheet || !("adoptedStyleSheets" in document)) return;
+    isAsked = true;
+    ask("", { anonymousId: anonymousId(), userId: read("journey_user_id") || undefined })
+      .then(function (answer) { return answer.ok ? answer.json() : {}; })
+      .then(function (told) {
+        if (!told.message) return;
+        if (document.body) show(told.message);
+        else document.addEventListener("DOMContentLoaded", function () { show(told.message); });
+      })
+      .catch(function () { /* a message that does not come is not worth an error on somebody's page */ });
+  }
+
+  function element(tag, text, attributes) {
+    var made = document.createElement(tag);
+    if (text) made.textContent = text;
+    for (var name in attributes || {}) made.setAttribute(name, attributes[name]);
+    return made;
+  }
+
+  function show(message) {
+    if (consent() !== true) return;
+    var frame = element("div", "", { id: "journey-onsite" });
+    var root = frame.attachShadow({ mode: "open" });
+    var sheet = new CSSStyleSheet();
+    sheet.replaceSync(look);
+    root.adoptedStyleSheets = [sheet];
+    var box = element("section", "", { lang: message.language });
+    box.setAttribute(message.title ? "aria-labelledby" : "aria-label", message.title ? "title" : message.text.length ? message.text[0][0].text : "");
+    if (message.title) box.appendChild(element("h2", message.title, { id: "title" }));
+    message.text.forEach(function (line) {
+      var paragraph = box.appendChild(element("p"));
+      line.forEach(function (piece) {
+        paragraph.appendChild(piece.url ? element("a", piece.text, { href: piece.url }) : document.createTextNode(piece.text));
+      });
+    });
+    var close = box.appendChild(element("button", "\u00d7", { type: "button", "aria-label": message.close }));
+    function dismiss() {
+      frame.remove();
+      ask("/dismissed", { token: message.token }).catch(function () { /* as above */ });
+    }
+    close.addEventListener("click", dismiss);
+    box.addEventListener("keydown", function (event) { if (event.key === "Escape") dismiss(); });
+    root.appendChild(box);
+    document.body.appendChild(frame);
+    ask("/shown", { token: message.token }).catch(function () { /* as above */ });
+  }
+
+  var look = ":host{all:initial}" +
+    "section{position:fixed;right:16px;bottom:16px;z-index:2147483000;box-sizing:border-box;width:360px;max-width:calc(100vw - 32px);" +
+    "max-height:calc(100vh - 32px);overflow:auto;padding:16px 52px 16px 20px;border:1px solid #d0d7de;border-radius:8px;background:#fff;" +
+    "color:#1f2328;font:16px/1.5 system-ui,sans-serif;box-shadow:0 8px 24px rgba(0,0,0,.16)}" +
+    "h2{margin:0 0 8px;font-size:18px;line-height:1.3}p{margin:0 0 8px;overflow-wrap:anywhere}p:last-of-type{margin:0}a{color:#0b57d0}" +
+    "button{position:absolute;top:4px;right:4px;width:44px;height:44px;border:0;border-radius:8px;background:none;color:inherit;" +
+    "font:24px/1 system-ui,sans-serif;cursor:pointer}a:focus-visible,button:focus-visible{outline:2px solid currentColor;outline-offset:-4px}" +
+    "@media (prefers-color-scheme:dark){section{background:#1f2328;color:#f0f3f6;border-color:#59636e}a{color:#8ab4f8}}";
 
   // Which trait a field of a form tells; what is not here is not read, so no password and no card number leaves.
   var fields = {
@@ -135,4 +207,5 @@
     }, true);
   }
   if (option("page") !== "off") journey.page();
+  onsite();
 })();
