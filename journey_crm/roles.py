@@ -24,7 +24,16 @@ _READ_ONLY = {
         "zone",
     ],
     "scoring": ["scoreentry", "contactscore", "stagechange"],
-    "messaging": ["feedback", "hit", "mailboxnote", "reportcount", "suppressionchange"],
+    "messaging": [
+        "departure",
+        "feedback",
+        "handover",
+        "hit",
+        "mailboxnote",
+        "pace",
+        "reportcount",
+        "suppressionchange",
+    ],
 }
 # Keys to the house.
 _ADMINISTRATORS_ONLY = ["apitoken", "idempotencykey", "allowance", "webhook", "webhookdelivery"]

@@ -279,6 +279,7 @@ class MessageAdmin(admin.ModelAdmin):
 from messaging import (  # noqa: E402
     brand_admin,  # noqa: F401
     click_admin,  # noqa: F401
+    limit_admin,  # noqa: F401
     return_admin,  # noqa: F401
     reusable_admin,  # noqa: F401
     signup_admin,  # noqa: F401

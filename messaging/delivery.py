@@ -10,18 +10,20 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import orjson
 import structlog
 from django.db import DataError, transaction
 
-from contacts.sql import load
+from contacts.sql import Fragment, load
+from messaging import throttle
 from messaging.addresses import PIECES
 from messaging.bounces.codes import is_no_such_address
-from messaging.channels import Result, Send, openers
+from messaging.channels import Outgoing, Result, Send, openers
 from messaging.failpoints import hit
 from messaging.gates import refusal
 from messaging.writing import Claimed, Desk, Written
@@ -30,15 +32,15 @@ SQL = load(__file__)
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-BATCH = 500
-# So many are handed over together: at most so many are in doubt after a worker's sudden death.
+BATCH = 1000
+# At most so many are in doubt after a worker's sudden death; more only where more connections are kept busy by them.
 WINDOW = 100
+_A_CONNECTION = 4
 MOST_ATTEMPTS = 5
 _OUTAGE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True)
-class _Mark:
+class _Mark(NamedTuple):
     """What is written about one message."""
 
     id: int
@@ -79,61 +81,122 @@ def _deliver_by(channel: str, send: Send, *, worker: str, now: datetime, limit: 
         if not taken:
             break
         messages = [Claimed.read(row) for row in SQL["read_claimed"].rows(ids=ids)]
-        sent += _hand_over(messages, name, now, send, started)
+        window = max(WINDOW, _A_CONNECTION * getattr(send, "at_once", 0))
+        sent += _Handing(messages, name, now, started, window).run(send)
     return sent, claimed
 
 
 def _claim(channel: str, worker: str, size: int, now: datetime) -> tuple[list[int], int]:
-    """The ids that are ours now, and how many were taken in all, those refused at the door included."""
+    """The ids that are ours now, and how many were looked at in all: those refused at the door or put off included."""
+    due, put_off = Fragment(SQL["due_messages"].sql, {"channel": channel, "limit": size}), 0
     with transaction.atomic():
+        is_throttled = channel == "email" and throttle.is_on()
+        if is_throttled:
+            allowed, put_off = throttle.hold_back(due=due, now=now)
+            due = Fragment(SQL["allowed_messages"].sql, {"allowed": allowed})
         rows = SQL["claim_messages"].rows(
-            fragments={"refusal": refusal(now)} | PIECES,
-            channel=channel,
-            now=now,
-            limit=size,
-            worker=worker,
-            lease_until=now + LEASE,
+            fragments={"due": due, "refusal": refusal(now)} | PIECES, now=now, worker=worker, lease_until=now + LEASE
         )
-    return [pk for pk, state in rows if state == "sending"], len(rows)
+        ids = [pk for pk, state in rows if state == "sending"]
+        if is_throttled and ids:
+            throttle.note_departures(ids, now)
+    return ids, len(rows) + put_off
 
 
-def _hand_over(messages: Sequence[Claimed], worker: str, now: datetime, send: Send, started: float) -> int:
-    """Writes and sends window by window; the results of each are committed before the next begins."""
-    desk = Desk(messages, now)
-    sent = 0
-    for first in range(0, len(messages), WINDOW):
-        if time.monotonic() - started > LEASE.total_seconds():
-            log.warning("lease_lost", worker=worker)
-            break
-        written = desk.write(messages[first : first + WINDOW])
-        mails = {one.message.id: one for one in written if one.mail is not None}
-        marks = [_unwritten(one) for one in written if one.mail is None]
+class _Handing:
+    """The messages of one claim on their way out.
+
+    The channel takes them one by one as it has room, so that mails are written while others are under way. Which ones
+    it may get next is noted and committed before, together with the results that are known by then; what is noted and
+    has no result yet is never more than `window`.
+    """
+
+    def __init__(self, messages: Sequence[Claimed], worker: str, now: datetime, started: float, window: int) -> None:
+        self.worker, self.now, self.started, self.window = worker, now, started, window
+        self.desk = Desk(messages, now)
+        self.messages, self.waiting = messages, deque(messages)
+        self.under_way: dict[int, Written] = {}
+        self.marks: list[_Mark] = []
+        self.slow: dict[str, tuple[int, str]] = {}
+        self.sent = 0
+
+    def run(self, send: Send) -> int:
+        """How many left."""
+        while self.waiting:
+            before = len(self.waiting)
+            for result in send(self._next()):
+                written = self.under_way.pop(result.id)
+                self.marks.append(_outcome(written, result, self.now))
+                if throttle.says_later(result):
+                    self._slow_down(written.message, result.response)
+            if len(self.waiting) == before:
+                break
+        self._commit([])
+        return self.sent
+
+    def _slow_down(self, message: Claimed, said: str) -> None:
+        domain = throttle.domain_of(message.address)
+        if domain and domain not in self.slow:
+            self.slow[domain] = sum(throttle.domain_of(one.address) == domain for one in self.messages), said
+
+    def _next(self) -> Iterator[Outgoing]:
+        while self.waiting and (room := self.window - len(self.under_way)) > 0:
+            if time.monotonic() - self.started > LEASE.total_seconds():
+                log.warning("lease_lost", worker=self.worker)
+                self.waiting.clear()
+                return
+            batch = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+            ours = self._commit([one.id for one in batch])
+            for message in batch:
+                if message.id not in ours:
+                    continue
+                written = self.desk.write_one(message)
+                if written.mail is None:
+                    self.marks.append(_unwritten(written))
+                    continue
+                self.under_way[message.id] = written
+                yield written.mail
+
+    def _commit(self, ids: list[int]) -> set[int]:
+        """Writes the results that are known, and notes which messages are handed over next; those that still may be.
+
+        A result that the database does not take stays alone with the sweep.
+        """
+        marks, self.marks = self.marks, []
+        if marks:
+            hit("before_commit")
+        try:
+            with transaction.atomic():
+                _mark(marks, self.worker, self.now)
+                throttle.slow_down(self.slow, self.now)
+                ours = self._note(ids)
+        except DataError:
+            for mark in marks:
+                _mark_alone(mark, self.worker, self.now)
+            with transaction.atomic():
+                ours = self._note(ids)
+        if marks:
+            hit("after_commit")
+        self.slow = {}
+        self.sent += sum(mark.state == "sent" for mark in marks)
+        return ours
+
+    def _note(self, ids: list[int]) -> set[int]:
+        if not ids:
+            SQL["end_handovers"].run(worker=self.worker)
+            return set()
         # `now` stands still for a whole delivery; the lease does not.
-        asked_at = now + timedelta(seconds=time.monotonic() - started)
-        begun = SQL["begin_messages"].rows(ids=list(mails), worker=worker, now=now, asked_at=asked_at)
-        ours = {pk for (pk,) in begun}
-        for result in send([one.mail for pk, one in mails.items() if pk in ours and one.mail is not None]):
-            marks.append(_outcome(mails[result.id], result, now))
-        hit("before_commit")
-        _settle(marks, worker, now)
-        hit("after_commit")
-        sent += sum(mark.state == "sent" for mark in marks)
-    return sent
+        asked_at = self.now + timedelta(seconds=time.monotonic() - self.started)
+        begun = SQL["begin_messages"].rows(ids=ids, worker=self.worker, now=self.now, asked_at=asked_at)
+        return {pk for (pk,) in begun}
 
 
-def _settle(marks: Sequence[_Mark], worker: str, now: datetime) -> None:
-    """Writes results in a transaction of their own; one that the database does not take stays alone with the sweep."""
-    if not marks:
-        return
+def _mark_alone(mark: _Mark, worker: str, now: datetime) -> None:
     try:
         with transaction.atomic():
-            _mark(marks, worker, now)
+            _mark([mark], worker, now)
     except DataError:
-        if len(marks) == 1:
-            log.exception("mark_failed", message=marks[0].id)
-            return
-        for mark in marks:
-            _settle([mark], worker, now)
+        log.exception("mark_failed", message=mark.id)
 
 
 def _unwritten(written: Written) -> _Mark:
@@ -169,6 +232,8 @@ def backoff(message: int, attempts: int) -> timedelta:
 
 
 def _mark(marks: Sequence[_Mark], worker: str, now: datetime) -> None:
+    if not marks:
+        return
     told = [
         {
             "id": mark.id,
@@ -204,4 +269,9 @@ def sweep(now: datetime) -> int:
     What was not yet being handed over goes back to the workers. Of the rest, transactional mail goes again, with the
     same Message-ID; other mail becomes `uncertain`, for twice is worse than perhaps.
     """
-    return int(SQL["sweep_messages"].value(now=now, most_attempts=MOST_ATTEMPTS))
+    with transaction.atomic():
+        SQL["lock_lapsed"].rows(now=now)
+        swept = int(SQL["sweep_messages"].value(now=now, most_attempts=MOST_ATTEMPTS))
+        SQL["forget_handovers"].run()
+        throttle.forget(now)
+    return swept

@@ -31,5 +31,5 @@ def mark_sent(*, messages: Sequence[int], now: datetime) -> list[int]:
 def send_again(*, messages: Sequence[int], now: datetime) -> int:
     """These go again, through all gates and with the same Message-ID; how many. Once more is harmless."""
     return Message.objects.filter(Q(state="uncertain") | _GIVEN_UP, pk__in=list(messages)).update(
-        state="pending", reason="", attempts=0, due_at=now, finished_at=None, begun_at=None, response=""
+        state="pending", reason="", attempts=0, due_at=now, finished_at=None, response=""
     )

@@ -171,6 +171,9 @@ def _outlook(row: dict[str, Any], message: Message | None, now: datetime) -> tup
         return _("It waits because all marketing is held back: too many people complained."), None
     if message is not None and message.state == "ready":
         return _("It passed the gates and waits for a worker."), None
+    if message is not None and message.reason == "throttled" and message.due_at > now:
+        moment = {"moment": in_words(message.due_at)}
+        return _("It waits for a sending limit until %(moment)s.") % moment, message.due_at
     if message is not None and message.due_at > now:
         moment = {"moment": in_words(message.due_at)}
         if message.waits_for in WAITS:

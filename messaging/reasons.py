@@ -32,6 +32,11 @@ DELIVERY = {
     "gave_up": _("The mail server did not take the message after several attempts."),
 }
 
+# Put off while it was about to be handed over; it has not ended.
+WAITING = {
+    "throttled": _("It waits because its provider, or all mail, gets no more for now."),
+}
+
 # Withdrawn before the gates or after them.
 WITHDRAWN = {
     "exited": _("The person left the journey."),
@@ -61,7 +66,7 @@ WAITS = {
     "throttle": _("It is late, and what is late leaves at a throttle; its turn comes on %(moment)s."),
 }
 
-REASONS = GATES | DELIVERY | WITHDRAWN
+REASONS = GATES | DELIVERY | WAITING | WITHDRAWN
 
 
 def sentence(reason: str) -> str:

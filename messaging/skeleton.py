@@ -9,15 +9,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from email.utils import parseaddr
 from html import unescape
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from liquid.template import BoundTemplate
 
 from messaging import liquid, markup, plaintext, straight
+from messaging.channels.contract import Undotted
 from messaging.headers import header_text, mailbox
 from messaging.links import host
 
@@ -37,8 +37,7 @@ def quoted_printable(text: str) -> bytes:
     return binascii.b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
 
 
-@dataclass(frozen=True)
-class Addressee:
+class Addressee(NamedTuple):
     """What is particular to one mail besides the values of its text."""
 
     message: int
@@ -51,6 +50,11 @@ class Addressee:
 
 # Of one mail: our own addresses in it, and what fills each in.
 _Addresses = dict[tuple[str, ...], tuple[int, straight.Fill]]
+
+
+def _is_dotted(chunk: bytes) -> bool:
+    """Does a line of it begin with a dot? It stands at the beginning of one itself."""
+    return chunk.startswith(b".") or b"\r\n." in chunk
 
 
 class _Part:
@@ -80,23 +84,26 @@ class _Part:
         self._size = sum(len((piece.static or "").encode()) for piece in pieces)
         # Two empty ones, for of one item `itemgetter` makes no tuple.
         self._fixed = [*fixed, b"", b""]
+        self._is_dotted = any(map(_is_dotted, fixed))
         start = {"fixed": 0, "slot": len(self._fixed), "address": len(self._fixed) + len(self._slots)}
         self._in_order = itemgetter(*(start[kind] + number for kind, number in order), len(fixed), len(fixed) + 1)
         times = Counter(order)
         self._times = [times["slot", number] for number in range(len(self._slots))]
 
-    def write(self, values: Mapping[str, Any], addresses: list[bytes]) -> tuple[bytes, ...]:
-        """The encoded part, in pieces. Raises RenderError."""
+    def write(self, values: Mapping[str, Any], addresses: list[bytes]) -> tuple[tuple[bytes, ...], bool]:
+        """The encoded part, in pieces, and whether one of its lines begins with a dot. Raises RenderError."""
         rendering = liquid.Rendering(self._template, values)
-        chunks = self._fixed.copy()
+        chunks, is_dotted = self._fixed.copy(), self._is_dotted
         rendering.left -= self._size
         rendering.take("")
         for fill, times in zip(self._slots, self._times, strict=True):
             value = fill(values, rendering)
             rendering.take(value, times)
-            chunks.append(quoted_printable(value) + _SOFT)
+            chunk = quoted_printable(value) + _SOFT
+            is_dotted = is_dotted or _is_dotted(chunk)
+            chunks.append(chunk)
         chunks += addresses
-        return self._in_order(chunks)
+        return self._in_order(chunks), is_dotted
 
 
 class Skeleton:
@@ -211,16 +218,16 @@ class Skeleton:
         if self._may_unsubscribe:
             head += f"List-Unsubscribe: <{to.links['unsubscribe']}>\r\n"
             head += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-        text: Iterable[bytes]
-        html: Iterable[bytes]
         if self.letter.has_personal_links:
             whole_html, whole_text = self.bodies(values, personal)
-            text, html = [quoted_printable(whole_text)], [quoted_printable(whole_html)]
-        else:
-            addresses = self._encoded_addresses(values)
-            html = self._html_part.write(values, addresses)
-            if self._is_simple:
-                text = self._text_part.write(values, addresses)
-            else:
-                text = [quoted_printable(self._whole_text(values))]
-        return subject, b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])
+            return subject, self._joined(head, [quoted_printable(whole_text)], [quoted_printable(whole_html)])
+        addresses = self._encoded_addresses(values)
+        html, is_dotted = self._html_part.write(values, addresses)
+        if not self._is_simple:
+            return subject, self._joined(head, [quoted_printable(self._whole_text(values))], html)
+        text, is_text_dotted = self._text_part.write(values, addresses)
+        raw = self._joined(head, text, html)
+        return subject, raw if is_dotted or is_text_dotted else Undotted(raw)
+
+    def _joined(self, head: str, text: Iterable[bytes], html: Iterable[bytes]) -> bytes:
+        return b"".join([head.encode(), self._opening, *text, self._middle, *html, self._closing])

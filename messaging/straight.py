@@ -113,6 +113,9 @@ def _by_interpreter(node: Node) -> Fill:
 
 
 def _straight(step: _Step, node: Node) -> Fill:
+    if type(node) is OutputNode:
+        return _straight_value(step, node)
+
     def fill_in(values: Values, rendering: Rendering) -> str:
         out: list[str] = []
         try:
@@ -121,6 +124,20 @@ def _straight(step: _Step, node: Node) -> Fill:
             return rendering.node(node)
         text = out[0] if len(out) == 1 else "".join(out)
         return text if len(text) <= min(_MOST_TEXT, rendering.left) else rendering.node(node)
+
+    return fill_in
+
+
+def _straight_value(step: _Step, node: Node) -> Fill:
+    """As above for a single value, of which most fills are."""
+
+    def fill_in(values: Values, rendering: Rendering) -> str:
+        out: list[str] = []
+        try:
+            step(values, out)
+        except _TooHard:
+            return rendering.node(node)
+        return out[0] if len(out[0]) <= rendering.left else rendering.node(node)
 
     return fill_in
 
@@ -242,6 +259,19 @@ def _path(expression: Expression, loops: frozenset[str]) -> _Value | None:
     root, *segments = map(str, expression.path)
     if (root in _LIQUIDS_OWN and root not in loops) or _SPECIAL & set(segments):
         return None
+
+    if len(segments) == 1:
+        (only,) = segments
+
+        def look_up_one(values: Values) -> Any:
+            value = values.get(root)
+            if type(value) is dict:
+                return value.get(only, _missing)
+            if isinstance(value, Mapping):
+                raise _TooHard
+            return _missing
+
+        return look_up_one
 
     def look_up(values: Values) -> Any:
         value = values.get(root, _missing)

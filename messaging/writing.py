@@ -1,10 +1,9 @@
 """Writes mails: from a claimed message to the bytes that leave."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -22,8 +21,7 @@ from messaging.versions import NoBrand, freeze, language_for, skeleton
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A claimed message with what is known about its person."""
 
     id: int
@@ -51,7 +49,7 @@ class Claimed:
         message = list(row)
         for column in (_CONTEXT, _ATTRIBUTES):
             message[column] = {} if row[column] == "{}" else orjson.loads(row[column])
-        return cls(*message)
+        return cls._make(message)
 
     def person(self, uses: Collection[str] | None = None) -> dict[str, Any]:
         """What a text may print of a person, or as much of it as is used; what is empty is missing."""
@@ -71,12 +69,10 @@ class Claimed:
         return liquid.present(values)
 
 
-_COLUMNS = [one.name for one in fields(Claimed)]
-_CONTEXT, _ATTRIBUTES = _COLUMNS.index("context"), _COLUMNS.index("attributes")
+_CONTEXT, _ATTRIBUTES = Claimed._fields.index("context"), Claimed._fields.index("attributes")
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """One mail, or the reason why there is none."""
 
     message: Claimed
@@ -111,9 +107,9 @@ class Desk:
 
     def write(self, messages: Sequence[Claimed]) -> list[Written]:
         """One result for each message, in their order; nothing that one of them holds harms the others."""
-        return [self._write(message) for message in messages]
+        return [self.write_one(message) for message in messages]
 
-    def _write(self, message: Claimed) -> Written:
+    def write_one(self, message: Claimed) -> Written:
         version = self.versions[message.template_id]
         if isinstance(version, Exception):
             return Written(message, reason="no_brand", detail=str(version))

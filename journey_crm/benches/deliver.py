@@ -33,7 +33,7 @@ _TO = re.compile(rb"^To: (\S+)\r$", re.MULTILINE)
 def run(rows: int, say: Callable[[str], object]) -> Result:
     now = datetime.now(UTC)
     built = min(rows, PREBUILT)
-    _people(rows + WARM + built, now)
+    make_people(rows + WARM + built, now)
     mails = prebuilt(built, now)
     size = sum(len(one.raw) for one in mails) // len(mails)
     with sink() as (port, sink_name), mail_to(f"smtp://127.0.0.1:{port}?connections={CONNECTIONS}"):
@@ -90,7 +90,7 @@ def brand() -> None:
     )
 
 
-def _people(number: int, now: datetime) -> None:
+def make_people(number: int, now: datetime) -> None:
     """So many people, and for each a message that has passed the gates."""
     brand()
     topic, _is_new = Topic.objects.get_or_create(key="bench-mail", defaults={"name": "Bench", "is_opt_in": False})

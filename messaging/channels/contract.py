@@ -1,11 +1,15 @@
 """What goes into a channel and what comes out of it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Undotted(bytes):
+    """The bytes of a mail in which no line begins with a dot: SMTP need not look for one, which takes as long as the
+    rest of handing it over."""
+
+
+class Outgoing(NamedTuple):
     """One message on its way: its envelope and its bytes, of a mail RFC 5322 with CRLF in 7 bit, else UTF-8.
 
     `key` is the same over all attempts: a mail's Message-ID, by which others know repeats of other messages, too.
@@ -18,8 +22,7 @@ class Outgoing:
     key: str = ""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What became of one message.
 
     `sent`: the other side took it · `later`: not now, and surely not taken · `unreachable`: the other side is not

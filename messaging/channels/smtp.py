@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from messaging.channels.contract import Outgoing, Result, Send
+from messaging.channels.contract import Outgoing, Result, Send, Undotted
 from messaging.failpoints import hit
 
 # A connection is closed after so many mails or idle seconds: servers count, too.
 _MAILS_A_CONNECTION = 1000
 _LONGEST_IDLE = 60.0
+# So many mails are written at a time while others are under way: to and fro for each one would cost both more.
+_AT_HAND = 32
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,14 @@ class Line:
             ]
         )
 
-    def _say(self, before: bytes = b"") -> None:
-        data = before
+    def _say(self, *before: bytes) -> None:
+        data = list(before)
         while self._unsaid and (self.pipelines or not self._said):
             name, command = self._unsaid.popleft()
             self._said.append(name)
-            data += command
+            data.append(command)
         if data:
-            self._write(data)
+            self._write(b"".join(data))
 
     def _write(self, data: bytes) -> None:
         try:
@@ -182,20 +184,17 @@ class Line:
     def wants_text(self, code: int) -> bool:
         return code == 354 and not self._said and not self._refusal and not self.is_text_sent
 
-    def send_text(self, waiting: deque[Outgoing]) -> None:
+    def send_text(self, waiting: "_Waiting") -> None:
         """Sends the text of the mail at hand with the next one's envelope: from here on the mail is uncertain."""
         hit("before_data")
         raw = self.messages[0].raw
-        if raw.startswith(b"."):
-            raw = b"." + raw
-        if b"\r\n." in raw:
-            raw = raw.replace(b"\r\n.", b"\r\n..")
-        body = raw + (b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
+        if type(raw) is not Undotted:
+            raw = (b"." + raw if raw.startswith(b".") else raw).replace(b"\r\n.", b"\r\n..")
         self._said.append("text")
         self.is_text_sent = True
         if self.pipelines and waiting and self.mails < _MAILS_A_CONNECTION:
             self._add(waiting.popleft())
-        self._say(body)
+        self._say(raw, b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
         hit("after_data")
 
     def _settle(self, reply: bytes, *, was_sent: bool = False) -> Result:
@@ -256,73 +255,109 @@ def close_all() -> None:
         lines.close()
 
 
+class _Waiting:
+    """Mails that are still to be said: those that came back, then what the sender has, taken one by one.
+
+    While the server thinks about the mails under way, the next ones are written.
+    """
+
+    def __init__(self, messages: Iterable[Outgoing]) -> None:
+        self._source = iter(messages)
+        self._at_hand: deque[Outgoing] = deque()
+        self.refused: list[Result] = []
+
+    def fill(self, number: int) -> None:
+        """Has so many at hand, or all there are. Raises what the sender raises, so never call it for one connection."""
+        if len(self._at_hand) >= number:
+            return
+        while len(self._at_hand) < _AT_HAND:
+            message = next(self._source, None)
+            if message is None:
+                return
+            if _is_writable(message.sender) and _is_writable(message.recipient):
+                self._at_hand.append(message)
+            else:
+                self.refused.append(Result(message.id, "failed", "550 5.1.3 this is no address for SMTP"))
+
+    def __len__(self) -> int:
+        return len(self._at_hand)
+
+    def popleft(self) -> Outgoing:
+        return self._at_hand.popleft()
+
+    def give_back(self, messages: Iterable[Outgoing]) -> None:
+        self._at_hand.extendleft(reversed(list(messages)))
+
+    def refusals(self) -> Iterator[Result]:
+        while self.refused:
+            yield self.refused.pop()
+
+    def unreachable(self, reason: str) -> Iterator[Result]:
+        """The end of all that waits."""
+        while True:
+            self.fill(1)
+            yield from self.refusals()
+            if not self:
+                return
+            yield Result(self.popleft().id, "unreachable", reason[:500])
+
+
+def _is_writable(address: str) -> bool:
+    """An envelope that would say more than an address is never put on the wire."""
+    return address.isascii() and address.isprintable() and not ("<" in address or ">" in address or " " in address)
+
+
 def channel(server: Server) -> Send:
     """Sends over as many connections as there are mails, up to the server's `connections`."""
 
     def send(messages: Iterable[Outgoing]) -> Iterator[Result]:
-        waiting = deque(messages)
-        lines = _lines(server)
+        waiting, lines = _Waiting(messages), _lines(server)
         busy: list[Line] = []
-        selector = selectors.DefaultSelector()
-        try:
-            yield from _refuse_unwritable(waiting)
-            for _ in range(min(server.connections, len(waiting))):
-                if not waiting:
-                    break
-                try:
-                    line = lines.take()
-                except Unreachable as error:
+        may_connect = True
+        with selectors.DefaultSelector() as selector:
+            try:
+                while True:
+                    while not busy or (may_connect and len(busy) < server.connections):
+                        waiting.fill(1)
+                        yield from waiting.refusals()
+                        if not waiting:
+                            break
+                        try:
+                            line = lines.take()
+                        except Unreachable as error:
+                            if not busy:
+                                yield from waiting.unreachable(str(error))
+                                return
+                            # It takes no more of us for now; those that work go on.
+                            may_connect = False
+                            break
+                        busy.append(line)
+                        selector.register(line.sock, selectors.EVENT_READ, line)
+                        yield from _guarded(line, waiting, busy, selector, lambda one: one.begin(waiting.popleft()))
                     if not busy:
-                        yield from (Result(message.id, "unreachable", str(error)[:500]) for message in waiting)
                         return
-                    break
-                busy.append(line)
-                selector.register(line.sock, selectors.EVENT_READ, line)
-                yield from _guarded(line, waiting, busy, selector, lambda one: one.begin(waiting.popleft()))
-            while busy:
-                ready = selector.select(server.timeout)
-                if not ready:
-                    for line in busy:
-                        if time.monotonic() - line.used_at >= server.timeout:
-                            yield from _drop(line, "the server did not answer in time", waiting, busy, selector)
-                for key, _ in ready:
-                    yield from _guarded(
-                        key.data, waiting, busy, selector, lambda one: _listen(one, waiting, lines, busy, selector)
-                    )
-                if waiting and not busy:
-                    # Every connection broke while others waited: one more try on a new one.
-                    try:
-                        line = Line(server)
-                    except Unreachable as error:
-                        yield from (Result(message.id, "unreachable", str(error)[:500]) for message in waiting)
-                        return
-                    busy.append(line)
-                    selector.register(line.sock, selectors.EVENT_READ, line)
-                    yield from _guarded(line, waiting, busy, selector, lambda one: one.begin(waiting.popleft()))
-        finally:
-            for line in busy:
-                line.close()
-            selector.close()
+                    ready = selector.select(server.timeout)
+                    if not ready:
+                        for line in busy:
+                            if time.monotonic() - line.used_at >= server.timeout:
+                                yield from _drop(line, "the server did not answer in time", waiting, busy, selector)
+                    for key, _ in ready:
+                        waiting.fill(2)
+                        yield from _guarded(
+                            key.data, waiting, busy, selector, lambda one: _listen(one, waiting, lines, busy, selector)
+                        )
+            finally:
+                for line in busy:
+                    line.close()
 
+    # How many mails are under way at once, which the size of a delivery's windows goes by.
+    send.at_once = server.connections  # type: ignore[attr-defined]
     return send
-
-
-def _refuse_unwritable(waiting: deque[Outgoing]) -> Iterator[Result]:
-    """An envelope that would say more than an address is never put on the wire."""
-    for _ in range(len(waiting)):
-        message = waiting.popleft()
-        if all(
-            one.isascii() and one.isprintable() and not set(one) & set(" <>")
-            for one in (message.sender, message.recipient)
-        ):
-            waiting.append(message)
-        else:
-            yield Result(message.id, "failed", "550 5.1.3 this is no address for SMTP")
 
 
 def _guarded(
     line: Line,
-    waiting: deque[Outgoing],
+    waiting: _Waiting,
     busy: list[Line],
     selector: selectors.BaseSelector,
     work: Callable[[Line], Iterator[Result] | None],
@@ -335,7 +370,7 @@ def _guarded(
 
 
 def _drop(
-    line: Line, reason: str, waiting: deque[Outgoing], busy: list[Line], selector: selectors.BaseSelector
+    line: Line, reason: str, waiting: _Waiting, busy: list[Line], selector: selectors.BaseSelector
 ) -> Iterator[Result]:
     with contextlib.suppress(KeyError, ValueError):
         selector.unregister(line.sock)
@@ -346,17 +381,17 @@ def _drop(
     if messages:
         yield Result(messages[0].id, "uncertain" if line.is_text_sent else "later", f"lost: {reason}"[:500])
     # Of the next one no more than the envelope was said.
-    waiting.extendleft(reversed(messages[1:]))
+    waiting.give_back(messages[1:])
 
 
-def _listen(line: Line, waiting: deque[Outgoing], lines: Lines, busy: list[Line], selector) -> Iterator[Result]:
+def _listen(line: Line, waiting: _Waiting, lines: Lines, busy: list[Line], selector) -> Iterator[Result]:
     for code, text in line.replies():
         result = line.hear(code, text)
         if result is not None:
             yield result
             if code == 421:
                 # The server hangs up; the next mail, of which no more than the envelope was said, is not at fault.
-                waiting.extendleft(reversed(line.messages))
+                waiting.give_back(line.messages)
                 line.messages.clear()
                 raise _Lost(_words(text))
             if line.messages:

@@ -2,6 +2,7 @@
 
 from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, ReturnedMail, SuppressionChange
 from messaging.models.brand import Brand
+from messaging.models.delivery import Departure, DomainLimit, Handover, Pace
 from messaging.models.findings import LinkCheck, LintFinding, Reading
 from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
@@ -17,6 +18,9 @@ __all__ = [
     "Brand",
     "Cap",
     "Feedback",
+    "Departure",
+    "DomainLimit",
+    "Handover",
     "Hit",
     "Holdout",
     "Link",
@@ -24,6 +28,7 @@ __all__ = [
     "LintFinding",
     "MailboxNote",
     "Message",
+    "Pace",
     "Protection",
     "Reading",
     "ReusableBlock",

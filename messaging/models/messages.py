@@ -71,8 +71,6 @@ class Message(models.Model):
     claimed_by = models.TextField(default="", db_default="")
     claimed_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
-    # When the worker began to hand it over: a claim that ends before surely sent nothing.
-    begun_at = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, db_default=0)
     address = models.TextField(_("address"), default="", db_default="")
     zone = models.TextField(_("time zone used"), default="", db_default="")

@@ -16,7 +16,7 @@ WITH told AS (
     FROM told t JOIN messaging_message m ON m.id = t.message
     -- Nothing comes back of what never left.
     WHERE m.channel = 'email' AND NOT m.is_ghost
-      AND (m.state IN ('sent', 'uncertain') OR m.begun_at IS NOT NULL)
+      AND (m.state IN ('sent', 'uncertain') OR m.claimed_at IS NOT NULL)
 ), summed AS (
     SELECT message,
         (array_agg(kind ORDER BY array_position(%(gravity)s::text[], kind) DESC))[1] AS verdict,
@@ -48,7 +48,7 @@ WITH told AS (
                      one.detail LIMIT 1)
 ), left_after_all AS (
     -- Somebody has it, or had to send it back: it did leave.
-    UPDATE messaging_message m SET state = 'sent', sent_at = coalesce(m.sent_at, m.begun_at, m.claimed_at, %(now)s),
+    UPDATE messaging_message m SET state = 'sent', sent_at = coalesce(m.sent_at, m.claimed_at, %(now)s),
         finished_at = coalesce(m.finished_at, %(now)s)
     FROM summed WHERE m.id = summed.message AND m.state = 'uncertain'
     RETURNING m.id
@@ -156,7 +156,7 @@ WHERE state = 'waiting' AND attempts >= %(most)s AND begun_at < %(now)s - interv
 -- mark_doubtful_sent --
 -- Somebody knows that these did leave: they count as sent, which the inbox is told.
 WITH marked AS (
-    UPDATE messaging_message SET state = 'sent', sent_at = coalesce(sent_at, begun_at, claimed_at, %(now)s), finished_at = %(now)s
+    UPDATE messaging_message SET state = 'sent', sent_at = coalesce(sent_at, claimed_at, %(now)s), finished_at = %(now)s
     WHERE id = ANY(%(messages)s::bigint[]) AND state = 'uncertain'
     RETURNING id, contact_id, template_id, journey_key, channel, sent_at
 ), news AS (

@@ -1,12 +1,18 @@
+-- due_messages --
+-- The messages of one channel that are next, transactional ones first (the classes' names are in that order).
+SELECT id, contact_id, template_id, message_class, channel, enrolment_id, due_at FROM messaging_message
+WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
+ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
+
+-- allowed_messages --
+-- Those of them that no limit holds back.
+SELECT id, contact_id, template_id, message_class, channel, enrolment_id, due_at FROM messaging_message
+WHERE id = ANY(%(allowed)s);
+
 -- claim_messages --
--- Takes ready messages of one channel for one worker, transactional ones first (the classes' names are in that order);
--- asks consent, suppression, erasure and the journey once more, at the door.
+-- Takes ready messages for one worker; asks consent, suppression, erasure and the journey once more, at the door.
 -- Whoever refused meanwhile, or left the journey, gets nothing, which the inbox is told.
-WITH due AS (
-    SELECT id, contact_id, template_id, message_class, channel, enrolment_id FROM messaging_message
-    WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
-    ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), asked AS (
+WITH due AS ({due}), asked AS (
     SELECT m.id, {address} AS address, {refusal} AS refusal
     FROM due m
     JOIN contacts_contact c ON c.id = m.contact_id
@@ -23,7 +29,6 @@ WITH due AS (
         claimed_by = CASE WHEN asked.refusal IS NULL THEN %(worker)s ELSE '' END,
         claimed_at = CASE WHEN asked.refusal IS NULL THEN %(now)s END,
         lease_until = CASE WHEN asked.refusal IS NULL THEN %(lease_until)s END,
-        begun_at = NULL,
         attempts = m.attempts + CASE WHEN asked.refusal IS NULL THEN 1 ELSE 0 END,
         address = CASE WHEN asked.refusal IS NULL THEN coalesce(asked.address, '') ELSE m.address END
     FROM asked
@@ -46,13 +51,32 @@ FROM messaging_message m
 JOIN contacts_contact c ON c.id = m.contact_id
 LEFT JOIN contacts_company company ON company.id = c.company_id
 WHERE m.id = ANY(%(ids)s)
-ORDER BY m.due_at, m.id;
+ORDER BY m.message_class DESC, m.due_at, m.id;
 
 -- begin_messages --
--- Notes that a worker now hands these over; only what is still its own, within its lease, may leave.
-UPDATE messaging_message SET begun_at = %(now)s
-WHERE id = ANY(%(ids)s) AND state = 'sending' AND claimed_by = %(worker)s AND lease_until > %(asked_at)s
-RETURNING id;
+-- Notes that a worker now hands these over; only what is still its own, within its lease, may leave. One row for all of
+-- them: an update of each would cost as much as its mark. (`|| ''`: they are found by their ids, never by their state.)
+WITH ours AS (
+    SELECT id FROM messaging_message
+    WHERE id = ANY(%(ids)s) AND state || '' = 'sending' AND claimed_by = %(worker)s AND lease_until > %(asked_at)s
+    -- The sweep takes the same rows first, so it sees either the lease or the note.
+    FOR NO KEY UPDATE
+), noted AS (
+    INSERT INTO messaging_handover (worker, begun_at, messages)
+    SELECT %(worker)s, %(now)s, array_agg(id) FROM ours HAVING count(*) > 0
+)
+SELECT id FROM ours;
+
+-- end_handovers --
+-- Forgets what a worker noted, once all of it has a result.
+DELETE FROM messaging_handover h
+WHERE h.worker = %(worker)s AND NOT EXISTS (
+    SELECT FROM messaging_message m WHERE m.id = ANY(h.messages) AND m.state || '' = 'sending' AND m.claimed_by = h.worker);
+
+-- forget_handovers --
+-- Forgets what workers noted whose claims are all over.
+DELETE FROM messaging_handover h
+WHERE NOT EXISTS (SELECT FROM messaging_message m WHERE m.state = 'sending' AND m.claimed_by = h.worker);
 
 -- mark_messages --
 -- Writes what became of messages, and tells the inbox of those that left.
@@ -73,7 +97,7 @@ WITH told AS (
         finished_at = CASE WHEN t.state IN ('sent', 'failed') THEN %(now)s END,
         claimed_by = '', lease_until = NULL
     FROM told t
-    WHERE m.id = t.id AND m.state = 'sending' AND m.claimed_by = %(worker)s
+    WHERE m.id = t.id AND m.state || '' = 'sending' AND m.claimed_by = %(worker)s
     RETURNING m.id, m.state, m.reason, m.contact_id, m.template_id, m.journey_key, m.channel, t.subject
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
@@ -95,19 +119,26 @@ SELECT lower(btrim(address)), channel, 'bounced', left(response, 500), %(now)s F
 WHERE id = ANY(%(ids)s) AND address <> ''
 ON CONFLICT (address) DO NOTHING;
 
+-- lock_lapsed --
+-- Takes the claims whose lease is over: whoever is about to note that it hands some of them over has done so by then.
+SELECT id FROM messaging_message WHERE state = 'sending' AND lease_until <= %(now)s FOR UPDATE;
+
 -- sweep_messages --
 -- Ends claims whose lease is over: what was not begun goes back, what may have left is uncertain, transactional mail goes
 -- again under the same Message-ID. What is uncertain is told.
-WITH swept AS (
-    UPDATE messaging_message
-    SET state = CASE WHEN begun_at IS NULL THEN 'ready'
+WITH over AS (
+    SELECT m.id, EXISTS (SELECT FROM messaging_handover h WHERE h.worker = m.claimed_by AND m.id = ANY(h.messages)) AS is_begun
+    FROM messaging_message m WHERE m.state = 'sending' AND m.lease_until <= %(now)s
+), swept AS (
+    UPDATE messaging_message m
+    SET state = CASE WHEN NOT is_begun THEN 'ready'
                      WHEN message_class <> 'transactional' THEN 'uncertain'
                      WHEN attempts < %(most_attempts)s THEN 'ready'
                      ELSE 'uncertain' END,
-        attempts = CASE WHEN begun_at IS NULL THEN greatest(attempts - 1, 0) ELSE attempts END,
+        attempts = CASE WHEN NOT is_begun THEN greatest(attempts - 1, 0) ELSE attempts END,
         claimed_by = '', lease_until = NULL
-    WHERE state = 'sending' AND lease_until <= %(now)s
-    RETURNING id, state, contact_id, template_id, journey_key, channel
+    FROM over WHERE over.id = m.id AND m.state = 'sending' AND m.lease_until <= %(now)s
+    RETURNING m.id, state, contact_id, template_id, journey_key, channel
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
     SELECT m.channel, '', m.channel || '.failed', m.channel, %(now)s, %(now)s, m.contact_id,

@@ -37,8 +37,8 @@ SELECT h.id, h.message_id, h.link_id, h.hit_at, h.user_agent, h.machine_reason A
         WHEN agent.reason <> '' THEN agent.reason
         -- Its mail is still being handed over, or was a moment ago.
         WHEN m.channel = 'onsite' THEN ''  -- a person on our website may well be as quick
-        WHEN m.state = 'sending' OR h.hit_at >= coalesce(m.begun_at, m.sent_at)
-            AND h.hit_at < coalesce(m.sent_at, m.begun_at)
+        WHEN m.state = 'sending' OR h.hit_at >= coalesce(m.claimed_at, m.sent_at)
+            AND h.hit_at < coalesce(m.sent_at, m.claimed_at)
                 + CASE WHEN h.link_id IS NULL THEN interval '5 seconds' ELSE interval '2 seconds' END THEN 'too_fast'
         WHEN h.link_id IS NOT NULL AND (v.link_counts ->> m.language)::int >= 2 AND EXISTS (
             SELECT FROM messaging_hit first

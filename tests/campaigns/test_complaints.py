@@ -28,7 +28,7 @@ def letters(now):
     rows = Message.objects.bulk_create(
         Message(
             key=f"test:{one.pk}", contact=one, template=Template.objects.get(key="hello"), message_class="marketing",
-            created_at=now, due_at=now, sent_at=now, begun_at=now, state="sent", address=one.email,
+            created_at=now, due_at=now, sent_at=now, claimed_at=now, state="sent", address=one.email,
             journey_key="bad" if place < 500 else "good",
         )
         for place, one in enumerate(crowd)

@@ -193,7 +193,7 @@ def pages(now) -> dict[str, str]:
         contact=jana, team=team, created_at=now, due_at=now + timedelta(hours=4), headline="Cenik", score=60
     )
     template = Template.objects.create(
-        key="dopis", name="Dopis", topic=topic, language="cs", subject="Dopis", body="Text"
+        key="dopis", name="Dopis", topic=topic, language="cs", subject="Dopis", preheader="Slova", body="Text"
     )
     message = Message.objects.create(
         key="a", contact=jana, template=template, message_class="marketing", created_at=now, due_at=now,

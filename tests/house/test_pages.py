@@ -36,15 +36,25 @@ from messaging import tokens
 from messaging.models import (
     Brake,
     Brand,
+<<<<<<< HEAD
     Hit,
     Message,
     ReturnedMail,
     ReusableBlock,
+=======
+    DomainLimit,
+    Hit,
+    Message,
+    ReturnedMail,
+>>>>>>> main
     SendingPolicy,
     SignupForm,
     Suppression,
     Template,
+<<<<<<< HEAD
     UtmRules,
+=======
+>>>>>>> main
 )
 from messaging.versions import freeze
 from scoring.models import StageChange
@@ -139,6 +149,7 @@ MODELS = {
     "messaging.returnedmail": (f"{READ} doubtful",) * 2,
     "messaging.brake": ("changelist history",) * 2,  # there is no more to one than stands in the list
     "messaging.hit": (READ, READ),  # its report is asked for with a template
+    "messaging.domainlimit": (ALL, ALL),
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
@@ -228,8 +239,12 @@ def world(people, now):
     ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
     Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
+<<<<<<< HEAD
     UtmRules.objects.get_or_create(pk=1)
     ReusableBlock.objects.create(key="signature", body="[]")
+=======
+    DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
+>>>>>>> main
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)

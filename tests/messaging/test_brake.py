@@ -24,7 +24,7 @@ def make_sent(make_ready, now):
     def make(number, at=None):
         rows = make_ready(number)
         Message.objects.filter(pk__in=[row.pk for row in rows]).update(
-            state="sent", sent_at=at or now, begun_at=at or now, address="x@example.com"
+            state="sent", sent_at=at or now, claimed_at=at or now, address="x@example.com"
         )
         return rows
 

@@ -99,14 +99,14 @@ def test_many_are_dropped_together(marek, dead):
 @pytest.fixture
 def sent_one(make_message, now):
     message = make_message()
-    Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, begun_at=now, address="a@example.com")
+    Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, claimed_at=now, address="a@example.com")
     return message
 
 
 @pytest.fixture
 def doubtful(make_ready, now):
     rows = make_ready(3)
-    Message.objects.filter(pk__in=[rows[0].pk, rows[1].pk]).update(state="uncertain", claimed_at=now, begun_at=now)
+    Message.objects.filter(pk__in=[rows[0].pk, rows[1].pk]).update(state="uncertain", claimed_at=now)
     Message.objects.filter(pk=rows[2].pk).update(state="failed", reason="gave_up", attempts=5, response="<b>450 busy")
     return rows
 

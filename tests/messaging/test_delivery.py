@@ -10,10 +10,9 @@ from django.db import connection
 
 from contacts.erasure import erase
 from contacts.models import Contact, Incoming
-from messaging.addresses import PIECES
-from messaging.delivery import LEASE, MOST_ATTEMPTS, SQL, backoff, deliver, sweep
-from messaging.gates import arbitrate, refusal
-from messaging.models import Message, Suppression
+from messaging.delivery import LEASE, MOST_ATTEMPTS, SQL, _claim, backoff, deliver, sweep
+from messaging.gates import arbitrate
+from messaging.models import Handover, Message, Suppression
 
 
 def states() -> Counter:
@@ -137,7 +136,7 @@ def test_a_worker_whose_lease_is_over_may_not_begin(make_ready, now):
     Message.objects.update(state="sending", lease_until=now + LEASE, claimed_by="slow", attempts=1)
     mine = {"ids": [one.pk], "worker": "slow", "now": now}
     assert SQL["begin_messages"].rows(**mine, asked_at=now + LEASE) == []
-    assert Message.objects.get().begun_at is None
+    assert not Handover.objects.exists()
     assert SQL["begin_messages"].rows(**mine, asked_at=now + LEASE - timedelta(seconds=1)) == [(one.pk,)]
 
 
@@ -152,9 +151,8 @@ def test_what_was_claimed_but_not_begun_goes_back(make_ready, now):
 @pytest.mark.parametrize(("message_class", "state"), [("marketing", "uncertain"), ("transactional", "ready")])
 def test_what_was_begun_is_uncertain_unless_it_is_transactional(make_ready, now, message_class, state):
     make_ready(1)
-    Message.objects.update(
-        state="sending", lease_until=now, claimed_by="dead", begun_at=now, attempts=1, message_class=message_class
-    )
+    Message.objects.update(state="sending", lease_until=now, claimed_by="dead", attempts=1, message_class=message_class)
+    Handover.objects.create(worker="dead", begun_at=now, messages=[Message.objects.get().pk])
     assert sweep(now - timedelta(seconds=1)) == 0
     sweep(now)
     assert Message.objects.get().state == state
@@ -261,9 +259,7 @@ def test_whoever_is_erased_while_their_mail_is_on_its_way_stays_forgotten(make_m
     message = make_message()
     arbitrate(now, 0, 0)
 
-    ids = [pk for pk, _state in SQL["claim_messages"].rows(
-        fragments={"refusal": refusal(now)} | PIECES, channel="email", now=now, limit=9, worker="w",
-        lease_until=now + LEASE)]  # fmt: skip
+    ids, _taken = _claim("email", "w", 9, now)
     erase(message.contact, by=None, now=now)
     told = [{
         "id": pk, "state": "sent", "reason": "", "response": "250 for ann@x.example", "due_at": None, "attempts": 1,

@@ -2,6 +2,7 @@
 
 import re
 from html import escape
+from io import BytesIO
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -81,7 +82,7 @@ def path_of(href):
     return href.removeprefix("http://localhost:8000")
 
 
-def asked_in_front(path, query="", method="GET"):
+def asked_in_front(path, query="", method="GET", body=b"", type=""):
     """What the web server's own application answers, before and without Django's test client."""
     said = {}
 
@@ -89,13 +90,14 @@ def asked_in_front(path, query="", method="GET"):
         said.update(status=int(status.split()[0]), headers=dict(headers))
 
     environ = Client()._base_environ(PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=method, HTTP_USER_AGENT=BROWSER)
-    environ["HTTP_HOST"] = "localhost"
+    environ |= {"HTTP_HOST": "localhost", "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    environ["CONTENT_TYPE"] = type
     request_started.disconnect(close_old_connections)  # it would close the test's own
     try:
-        body = b"".join(application(environ, start))
+        answer = b"".join(application(environ, start))
     finally:
         request_started.connect(close_old_connections)
-    return said["status"], said["headers"], body
+    return said["status"], said["headers"], answer
 
 
 def test_the_corpus_has_forty_urls():

@@ -26,7 +26,9 @@ def _set_up(settings):
 @pytest.fixture
 def sent(make_message, now):
     message = make_message()
-    Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, begun_at=now, address=message.contact.email)
+    Message.objects.filter(pk=message.pk).update(
+        state="sent", sent_at=now, claimed_at=now, address=message.contact.email
+    )
     message.refresh_from_db()
     return message
 
@@ -60,7 +62,7 @@ def test_every_order_of_a_providers_events_ends_the_same(client, make_message, n
     for order in permutations(range(4)):
         message = make_message()
         Message.objects.filter(pk=message.pk).update(
-            state="sent", sent_at=now, begun_at=now, address=message.contact.email
+            state="sent", sent_at=now, claimed_at=now, address=message.contact.email
         )
         message.refresh_from_db()
         for place in [*order, order[0]]:
@@ -157,7 +159,7 @@ def test_a_batch_is_settled_as_one_set(client, make_message, now, django_assert_
     told = []
     for _ in range(20):
         message = make_message()
-        Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, begun_at=now, address="x@example.com")
+        Message.objects.filter(pk=message.pk).update(state="sent", sent_at=now, claimed_at=now, address="x@example.com")
         told.append({"msys": {"message_event": {
             "type": "bounce", "bounce_class": "10", "raw_reason": "550 5.1.1 unknown", "timestamp": "1762765200",
             "event_id": str(message.pk), "rcpt_meta": {"journey": sign(message)}, "message_id": "1",

@@ -111,6 +111,11 @@ def test_every_other_reason_is_written_by_somebody_and_fails_at_the_delivery_or_
         assert told.sentence == failed.sentence == sentence(reason)
 
 
+def test_the_page_about_the_gates_names_every_reason():
+    page = Path("docs/gates.md").read_text()
+    assert [reason for reason in GATES if f"`{reason}`" not in page] == []
+
+
 def test_every_sentence_is_one():
     for language in ("en", "cs", "pl"):
         with override(language):

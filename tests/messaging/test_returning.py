@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 def sent(make_message, now) -> Message:
     message = make_message()
     Message.objects.filter(pk=message.pk).update(
-        state="sent", sent_at=now - HOUR, begun_at=now - HOUR, address=message.contact.email
+        state="sent", sent_at=now - HOUR, claimed_at=now - HOUR, address=message.contact.email
     )
     message.refresh_from_db()
     return message

@@ -29,6 +29,7 @@ _paths = st.lists(st.sampled_from([*_NAMES, "first"]), min_size=1, max_size=3).m
 _literals = st.sampled_from(
     ["'x'", "'<b>'", '"it\'s"', "''", "1", "0", "2.5", "true", "false", "nil", "empty", "blank"]
 )
+_TEXTS = ["Hello ", " ", "\n", "<p>&amp;</p>", "č = "]
 _operands = st.one_of(_paths, _literals)
 
 
@@ -52,22 +53,20 @@ def _templates(draw, depth=3):
         path = draw(_paths)
         inner = draw(_templates(depth=depth - 1)) if kind in ("if", "unless", "for") else ""
         other = draw(st.sampled_from(["", "{% else %}", f"{{% elsif {draw(_conditions())} %}}y{{{{ {path} }}}}"]))
-        out.append(
-            {
-                "text": lambda: draw(st.sampled_from(["Hello ", " ", "\n", "<p>&amp;</p>", "č = "])),
-                "value": lambda: f"{{{{ {path} }}}}",
-                "default": lambda: f"{{{{ {path} | default: {draw(_operands)} }}}}",
-                "filter": lambda: f"{{{{ {path} | upcase | append: {draw(_operands)} }}}}",
-                "if": lambda: f"{{% if {draw(_conditions())} %}}{inner}{other}{{% endif %}}",
-                "unless": lambda: f"{{%- unless {draw(_conditions())} -%}}{inner}{other}{{% endunless %}}",
-                "for": lambda: (
-                    f"{{% for item in {path}{draw(st.sampled_from(['', ' reversed', ' limit:1']))} %}}"
-                    f"{inner}{{{{ item | default: '-' }}}}{{% endfor %}}"
-                ),
-                "assign": lambda: f"{{% assign {draw(st.sampled_from(_NAMES))} = {draw(_operands)} %}}",
-                "cycle": lambda: "{% cycle 'one', 'two' %}",
-            }[kind]()
-        )
+        operand, ordered = draw(_operands), draw(st.sampled_from(["", " reversed", " limit:1"]))
+        asked, name, text = draw(_conditions()), draw(st.sampled_from(_NAMES)), draw(st.sampled_from(_TEXTS))
+        written = {
+            "text": text,
+            "value": f"{{{{ {path} }}}}",
+            "default": f"{{{{ {path} | default: {operand} }}}}",
+            "filter": f"{{{{ {path} | upcase | append: {operand} }}}}",
+            "if": f"{{% if {asked} %}}{inner}{other}{{% endif %}}",
+            "unless": f"{{%- unless {asked} -%}}{inner}{other}{{% endunless %}}",
+            "for": f"{{% for item in {path}{ordered} %}}{inner}{{{{ item | default: '-' }}}}{{% endfor %}}",
+            "assign": f"{{% assign {name} = {operand} %}}",
+            "cycle": "{% cycle 'one', 'two' %}",
+        }
+        out.append(written[kind])
     return "".join(out)
 
 
@@ -101,9 +100,10 @@ def test_what_is_everyday_never_reaches_the_interpreter(monkeypatch):
 
     monkeypatch.setattr(liquid.Rendering, "node", refuse)
     source = (
-        "{{ contact.first_name | default: 'friend' }} {{ contact.years }}{% if contact.plan == 'pro' and contact.years > 1 %}"
-        "{% for item in contact.items %}<li>{{ item.name }}</li>{% else %}none{% endfor %}{% elsif contact.plan %}x{% else %}"
-        "y{% endif %}{% unless contact.gone %}here{% endunless %}"
+        "{{ contact.first_name | default: 'friend' }} {{ contact.years }}"
+        "{% if contact.plan == 'pro' and contact.years > 1 %}"
+        "{% for item in contact.items %}<li>{{ item.name }}</li>{% else %}none{% endfor %}"
+        "{% elsif contact.plan %}x{% else %}y{% endif %}{% unless contact.gone %}here{% endunless %}"
     )
     contact = {"first_name": "Eva", "years": 3, "plan": "pro", "items": [{"name": "<a>"}, {"name": 2}]}
     assert _straight(source, {"contact": contact}, is_html=True) == "Eva 3<li>&lt;a&gt;</li><li>2</li>here"

@@ -23,7 +23,7 @@ def make_sent(make_message, now):
 
     def make(**values) -> Message:
         message = make_message(**values)
-        message.state, message.sent_at, message.begun_at = "sent", now - HOUR, now - HOUR
+        message.state, message.sent_at, message.claimed_at = "sent", now - HOUR, now - HOUR
         message.address = message.contact.email
         message.save()
         return message
@@ -184,5 +184,5 @@ def test_nothing_comes_back_of_what_never_left_or_never_was(make_message, now):
 
 def test_what_is_told_of_a_ghost_is_nothing(make_contact, make_template, now):
     ghost = intend(key="g", contact=make_contact(), template=make_template(), now=now, is_ghost=True)
-    Message.objects.filter(pk=ghost.pk).update(begun_at=now)
+    Message.objects.filter(pk=ghost.pk).update(claimed_at=now)
     assert settle(told(ghost, "hard", at=now), source="test", now=now) == set()

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from messaging.delivery import WINDOW, deliver, sweep
-from messaging.gates import arbitrate
+from messaging.delivery import deliver, sweep
 from messaging.models import Message
 
 ROOT = Path(__file__).parents[2]
@@ -55,52 +54,6 @@ def test_four_workers_send_two_thousand_mails_once_each(smtp_sink, make_ready, n
     assert len(smtp_sink.mails) == 2000
     assert doubles(smtp_sink) == 0
     assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 2000}
-
-
-@pytest.mark.parametrize("place", ["after_claim", "before_data", "after_data", "before_commit", "after_commit"])
-def test_a_worker_killed_anywhere_doubles_nothing_and_loses_nothing(smtp_sink, make_ready, now, place):
-    make_ready(250)
-    code, output = finish(start_worker(now, smtp_sink.url, f"{place}:kill"))
-    assert code == -9, output
-    # Another worker goes on at once; what the dead one held comes free with its lease.
-    deliver(now=now)
-    later = now + timedelta(minutes=6)
-    sweep(later)
-    arbitrate(later, 0, 0)
-    deliver(now=later)
-    states = Counter(Message.objects.values_list("state", flat=True))
-    arrived = {mail.recipients[0] for mail in smtp_sink.mails}
-    assert doubles(smtp_sink) == 0
-    assert states["sent"] + states["uncertain"] == 250
-    assert set(Message.objects.sent().values_list("contact__email", flat=True)) <= arrived
-    assert arrived - set(Message.objects.sent().values_list("contact__email", flat=True)) <= set(
-        Message.objects.uncertain().values_list("contact__email", flat=True)
-    )
-    # In doubt is only what was being handed over.
-    expected = {"after_claim": 0, "after_commit": 0}.get(place, WINDOW)
-    assert states["uncertain"] == expected
-
-
-@pytest.mark.parametrize("place", ["after_claim", "before_data", "after_data", "before_commit", "after_commit"])
-def test_an_error_anywhere_doubles_nothing_and_loses_nothing(smtp_sink, make_ready, settings, now, place):
-    make_ready(120)
-    settings.FAILPOINT = f"{place}:raise"
-    try:
-        deliver(now=now)
-    except Exception as error:
-        assert place in str(error)
-    settings.FAILPOINT = ""
-    for minutes in (0, 6, 12):
-        later = now + timedelta(minutes=minutes)
-        sweep(later)
-        arbitrate(later, 0, 0)
-        deliver(now=later)
-    states = Counter(Message.objects.values_list("state", flat=True))
-    assert doubles(smtp_sink) == 0
-    assert states["sent"] + states["uncertain"] == 120
-    assert set(states) <= {"sent", "uncertain"}
-    # With the channel still alive only what may have left is in doubt; what broke before its text goes again.
-    assert states["uncertain"] == {"after_data": 120, "before_commit": WINDOW}.get(place, 0)
 
 
 def test_transactional_mail_of_a_killed_worker_goes_again_under_the_same_message_id(
