@@ -36,25 +36,16 @@ from messaging import tokens
 from messaging.models import (
     Brake,
     Brand,
-<<<<<<< HEAD
-    Hit,
-    Message,
-    ReturnedMail,
-    ReusableBlock,
-=======
     DomainLimit,
     Hit,
     Message,
     ReturnedMail,
->>>>>>> main
+    ReusableBlock,
     SendingPolicy,
     SignupForm,
     Suppression,
     Template,
-<<<<<<< HEAD
     UtmRules,
-=======
->>>>>>> main
 )
 from messaging.versions import freeze
 from scoring.models import StageChange
@@ -239,12 +230,9 @@ def world(people, now):
     ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
     Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
-<<<<<<< HEAD
     UtmRules.objects.get_or_create(pk=1)
     ReusableBlock.objects.create(key="signature", body="[]")
-=======
     DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
->>>>>>> main
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)
