@@ -6,6 +6,7 @@ from itertools import cycle
 from types import SimpleNamespace
 
 import pytest
+from django.db import OperationalError
 
 from campaigns import publishing
 from campaigns.models import Pulse
@@ -14,7 +15,7 @@ from contacts.merging import merge
 from contacts.models import Identity, Touchpoint
 from journey_crm.invariants import check
 from journey_crm.tick import tick
-from messaging import brake, delivery, doubts, onsite, refusing
+from messaging import brake, delivery, doubts, onsite, pressing, refusing, tokens
 from messaging.delivery import deliver, sweep
 from messaging.explaining import why
 from messaging.gates import arbitrate
@@ -23,6 +24,7 @@ from messaging.models import DomainLimit, Feedback, Message, SendingPolicy, Supp
 from messaging.pressing import Press, refuse
 from messaging.verdicts import Verdict, settle
 from tests.campaigns.world import did, journey, person
+from tests.messaging.test_links import asked_in_front
 
 pytestmark = pytest.mark.django_db
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -151,6 +153,23 @@ def test_the_way_out_of_an_sms_makes_no_telephone_number_an_e_mail_address(
         refusing.readers_of(message.pk, who, now)
 
     assert not Identity.objects.filter(kind="email", value="+420777123456").exists()
+
+
+def test_a_press_while_the_database_is_away_is_asked_to_come_again(make_contact, make_message, monkeypatch, now):
+    message = make_message(make_contact())
+    token = tokens.current().token(tokens.PERSON, message.pk, message.contact_id)
+    tokens.read(tokens.PERSON, token)  # this process knows the key from now on
+
+    def away(*_presses):
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(pressing, "refuse", away)
+    monkeypatch.setattr(pressing, "close_old_connections", lambda: None)
+    told = {"body": b"List-Unsubscribe=One-Click", "type": "application/x-www-form-urlencoded"}
+
+    status, headers, _body = asked_in_front(f"/u/{token}/", method="POST", **told)
+
+    assert (status, headers["Retry-After"]) == (503, "5")
 
 
 def test_an_address_that_does_not_exist_is_no_longer_only_unsubscribed(smtp_sink, make_message, make_template, now):
