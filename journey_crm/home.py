@@ -5,6 +5,7 @@ One query for each subject, asked only where the user may see that subject. `tod
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser
@@ -81,9 +82,10 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
         problems += failing_steps() + silent_processes(now)
     if user.has_perm("contacts.view_webhook"):
         problems += webhook_problems()
+    problems += mail_problems(user)
     if user.has_perm("messaging.view_message"):
         messages = message_counts(now)
-        problems += returned_mail() + message_problems(messages)
+        problems += message_problems(messages)
         figures += [
             Figure(
                 messages["day"],
@@ -96,8 +98,6 @@ def today(user: AbstractUser | AnonymousUser, now: datetime) -> dict:
                 _list(Message),
             ),
         ]
-    if user.has_perm("messaging.view_lintfinding"):
-        problems += lint_problems()
     if user.has_perm("leads.view_lead") or user.has_perm("leads.work_lead"):
         leads = lead_counts(user, now)
         problems += lead_problems(leads)
@@ -175,11 +175,20 @@ def fused_journeys() -> list[Line]:
     ]
 
 
-def returned_mail() -> list[Line]:
-    """The complaint brake, while it holds all marketing back, and mail that came back and that nobody could place."""
-    dead = ReturnedMail.objects.filter(state="dead").order_by().values_list("state").annotate(number=Count("pk"))
-    # One question for both; the brake itself is read only while it holds.
-    found = dict(dead.union(Brake.objects.filter(released_at=None).values_list(Value("held"), "pk"), all=True))
+def mail_problems(user: AbstractUser | AnonymousUser) -> list[Line]:
+    """The complaint brake while it holds all marketing back, mail that came back and that nobody could place, and live
+    messages that go out although the linter found an error in them since they were published."""
+    asked: list[Any] = []
+    if user.has_perm("messaging.view_message"):
+        asked.append(ReturnedMail.objects.filter(state="dead").order_by().values_list("state").annotate(n=Count("pk")))
+        asked.append(Brake.objects.filter(released_at=None).values_list(Value("held"), "pk"))
+    if user.has_perm("messaging.view_lintfinding"):
+        errors = LintFinding.objects.open().filter(severity="error").order_by().values_list("severity")
+        asked.append(errors.annotate(n=Count("template", distinct=True)))
+    if not asked:
+        return []
+    # One question for all of them; the brake itself is read only while it holds.
+    found = dict(asked[0].union(*asked[1:], all=True) if asked[1:] else asked[0])
     lines = []
     if "held" in found and (held := brake.pulled()):
         text = _("All marketing is held back since %(when)s.") % {"when": _when(held.pulled_at)}
@@ -191,6 +200,13 @@ def returned_mail() -> list[Line]:
             number,
         )
         lines.append(Line(text % {"count": number}, _list(ReturnedMail), "is-warn"))
+    if number := found.get("error"):
+        text = ngettext(
+            "%(count)d live message has an error that the linter found.",
+            "%(count)d live messages have errors that the linter found.",
+            number,
+        )
+        lines.append(Line(text % {"count": number}, reverse("admin:messaging_consistency")))
     return lines
 
 
@@ -226,17 +242,6 @@ def message_problems(counts: dict[str, int]) -> list[Line]:
         )
         lines.append(Line(text % {"count": number}, _list(Message, "state__exact=failed"), "is-warn"))
     return lines
-
-
-def lint_problems() -> list[Line]:
-    """Live messages that go out although the linter found an error in them since they were published."""
-    number = LintFinding.objects.open().filter(severity="error").aggregate(n=Count("template", distinct=True))["n"]
-    text = ngettext(
-        "%(count)d live message has an error that the linter found.",
-        "%(count)d live messages have errors that the linter found.",
-        number,
-    )
-    return [Line(text % {"count": number}, reverse("admin:messaging_consistency"))] if number else []
 
 
 def lead_counts(user: AbstractUser | AnonymousUser, now: datetime) -> dict[str, int]:

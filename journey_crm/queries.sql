@@ -1,11 +1,12 @@
 -- The invariants: each statement counts what must not be. They read all apps, so they stand in the house.
 
 -- invariant_i1 --
--- Nothing is due and unclaimed for more than two sweeps (a minute); what a paused journey holds back is not due, nor what
--- waits on our website for its person.
+-- Nothing is due and unclaimed for more than two sweeps (a minute); what a paused journey or the complaint brake holds
+-- back is not due, nor what waits on our website for its person.
 SELECT (SELECT count(*) FROM messaging_message m
         WHERE m.state IN ('pending', 'ready') AND m.due_at < %(now)s - interval '60 seconds'
           AND NOT (m.state = 'ready' AND m.channel = 'onsite')
+          AND NOT (m.message_class = 'marketing' AND EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))
           AND NOT EXISTS (SELECT FROM campaigns_journey j WHERE j.key = m.journey_key AND j.state = 'paused'))
      + (SELECT count(*) FROM campaigns_due d JOIN campaigns_enrolment e ON e.id = d.enrolment_id
         JOIN campaigns_journey j ON j.id = e.journey_id

@@ -40,6 +40,6 @@ class MessagingConfig(AppConfig):
         # How many messages left, and why others did not, is counted; to whom and with which words is gone.
         forget_by(forget_mail)
         keep(
-            Message, key=Concat(Value("erased:"), Cast("pk", TextField())), address="", zone="", context={},
-            response="",
+            Message, key=Concat(Value("erased:"), Cast("pk", TextField())), address="", zone="",
+            zone_from="", waits_for="", context={}, response="",
         )  # fmt: skip

@@ -58,11 +58,11 @@ class Setting:
         return escape(self.address(_PRIVATE.sub("", text.strip())))
 
 
-def to_mjml(blocks: list[Block], setting: Setting, *, title: str, header: str, footer: str) -> str:
+def to_mjml(blocks: list[Block], setting: Setting, *, header: str, footer: str) -> str:
     """A whole mail as MJML with marks: `setting.restore` the HTML that comes of it."""
     body, kit = "".join(_section(block, setting) for block in blocks), setting.kit
     return (
-        f'<mjml lang="{escape(setting.language)}"><mj-head><mj-title>{setting.words(title)}</mj-title><mj-attributes>'
+        f'<mjml lang="{escape(setting.language)}"><mj-head><mj-attributes>'
         f'<mj-all font-family="{kit.body_font}" />'
         f'<mj-text font-size="16px" line-height="24px" color="{kit.text}" padding="6px 24px" css-class="ink" />'
         f'<mj-section padding="0" background-color="{kit.background}" css-class="letter" />'

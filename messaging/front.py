@@ -76,7 +76,8 @@ class Front:
             request["wsgi.input"] = BytesIO(body)
             return False
         agent = request.get("HTTP_USER_AGENT", "")[:500].replace("\0", "")
-        pressing.press(pressing.Press(*found, request.get("REMOTE_ADDR") or None, agent))
+        message, contact = found
+        pressing.press(pressing.Press(message, contact, request.get("REMOTE_ADDR") or None, agent))
         return True
 
     def _take(self, request: dict[str, Any], message: int, link: int | None) -> None:

@@ -305,12 +305,12 @@ def _from_blocks(
         reusable=content.get("reusable") or {},
     )
     try:
-        source = blockmarkup.to_mjml(
-            blocks.read(variant["body"]), setting, title=content["brand"]["name"], header=header, footer=footer
-        )
+        source = blockmarkup.to_mjml(blocks.read(variant["body"]), setting, header=header, footer=footer)
     except blocks.BlocksError as error:
         raise MarkupError(str(error)) from error
-    return setting.restore(setting.restore(_from_mjml(source, hidden, language)))
+    html = setting.restore(setting.restore(_from_mjml(source, hidden, language)))
+    # Given to mrml, a title would also stand in an attribute, escaped as no browser reads it.
+    return html.replace("<title></title>", f"<title>{escape(content['brand']['name'])}</title>", 1)
 
 
 _READERS: dict[str, Callable[[str, Hidden], tuple[str, str]]] = {"markdown": _from_markdown, "html": _from_html}

@@ -4,9 +4,10 @@ Safe to run at any time and twice: a finding is one row however often it is seen
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -84,10 +85,11 @@ def _lint(now: datetime, asks_links: bool) -> Round:
         deadlinks.forget(now)
         asked = ask()
     users, seen = live_templates(), []
-    for template in templates.iterator(CHUNK):
-        _keep(template, problems_of(template, asked), now)
-        _read(template, asked, users.get(template.key, []), now)
-        seen.append(template.pk)
+    rest = templates.iterator(CHUNK)
+    while some := list(islice(rest, CHUNK)):
+        _keep({one: problems_of(one, asked) for one in some}, now)
+        _read(some, asked, users, now)
+        seen += [one.pk for one in some]
     # What is sent no more harms nobody.
     LintFinding.objects.filter(resolved_at=None).exclude(template__in=seen).update(resolved_at=now)
     Reading.objects.exclude(template__in=seen).delete()
@@ -97,12 +99,18 @@ def _lint(now: datetime, asks_links: bool) -> Round:
     return Round(len(seen), counts["error"], counts["warning"])
 
 
-def _read(template: Template, asked: Asked, users: Sequence[str], now: datetime) -> None:
-    try:
-        read = drift.read(content_of(template, asked.brand))
-    except NoBrand:
-        read = {}
-    Reading.objects.update_or_create(template=template, defaults={"read_at": now, "users": list(users), **read})
+def _read(some: Sequence[Template], asked: Asked, users: Mapping[str, Sequence[str]], now: datetime) -> None:
+    rows = []
+    for one in some:
+        try:
+            read = drift.read(content_of(one, asked.brand))
+        except NoBrand:
+            read = {}
+        rows.append(Reading(template=one, read_at=now, users=list(users.get(one.key, [])), **read))
+    Reading.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["template"],
+        update_fields=["read_at", "users", "colours", "fonts", "tone"],
+    )  # fmt: skip
 
 
 def _links(template: Template, asked: Asked) -> Iterator[str]:
@@ -120,37 +128,40 @@ def _name(one: Any) -> tuple[str, ...]:
 
 
 @transaction.atomic
-def _keep(template: Template, problems: Sequence[Problem], now: datetime) -> None:
+def _keep(found: Mapping[Template, Sequence[Problem]], now: datetime) -> None:
     """Adds what is new, notes what is still there, and closes what is gone. What was muted stays muted."""
-    had = {_name(one): one for one in LintFinding.objects.filter(template=template)}
-    found = {_name(one): one for one in problems}
+    had: dict[int, dict[tuple[str, ...], LintFinding]] = {template.pk: {} for template in found}
+    for one in LintFinding.objects.filter(template__in=found):
+        had[one.template_id][_name(one)] = one
     changed, new = [], []
-    for name, problem in found.items():
-        row = had.get(name)
-        if row is None:
-            new.append(
-                LintFinding(
-                    template=template,
-                    language=problem.language,
-                    rule=problem.rule,
-                    severity=problem.severity,
-                    field=problem.field,
-                    excerpt=problem.excerpt,
-                    said=problem.said,
-                    values=dict(problem.values),
-                    since=now,
-                    seen_at=now,
-                )  # fmt: skip
-            )
-            continue
-        if row.resolved_at is not None:
-            row.since, row.resolved_at = now, None
-        row.severity, row.values, row.seen_at = problem.severity, dict(problem.values), now
-        changed.append(row)
-    for name, row in had.items():
-        if name not in found and row.resolved_at is None:
-            row.resolved_at = now
+    for template, problems in found.items():
+        named = {_name(one): one for one in problems}
+        for name, problem in named.items():
+            if name not in had[template.pk]:
+                new.append(
+                    LintFinding(
+                        template=template,
+                        language=problem.language,
+                        rule=problem.rule,
+                        severity=problem.severity,
+                        field=problem.field,
+                        excerpt=problem.excerpt,
+                        said=problem.said,
+                        values=dict(problem.values),
+                        since=now,
+                        seen_at=now,
+                    )  # fmt: skip
+                )
+                continue
+            row = had[template.pk].pop(name)
+            if row.resolved_at is not None:
+                row.since, row.resolved_at = now, None
+            row.severity, row.values, row.seen_at = problem.severity, dict(problem.values), now
             changed.append(row)
+        for row in had[template.pk].values():
+            if row.resolved_at is None:
+                row.resolved_at = now
+                changed.append(row)
     LintFinding.objects.bulk_create(new)
     LintFinding.objects.bulk_update(changed, ["since", "resolved_at", "severity", "values", "seen_at"])
 

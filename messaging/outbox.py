@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db.models import Q, QuerySet
 
 from contacts.models import Contact
@@ -68,7 +69,11 @@ def cancel(
     if (enrolments is None) == (messages is None):
         raise TypeError("cancel() needs either enrolments or messages.")
     if messages is not None:
-        sql, params = messages.order_by().values("pk").query.sql_with_params()
+        try:
+            sql, params = messages.order_by().values("pk").query.sql_with_params()
+        except EmptyResultSet:
+            # Somebody refuses a channel of a client's own, by which we send nothing.
+            return 0
         which = named(f"id IN ({sql})", params)
     elif isinstance(enrolments, Fragment):
         which = Fragment(f"enrolment_id IN ({enrolments.sql})", enrolments.params)

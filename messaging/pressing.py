@@ -14,6 +14,7 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from contacts.sql import Fragment, load
+from messaging.channels import CHANNELS
 
 SQL = load(__file__)
 _MOST = 100
@@ -40,7 +41,14 @@ def refuse(presses: list[Press], now: datetime) -> None:
         for pk, number in readers
     ]
     said = SQL["refuse_for_readers"].rows(proofs=orjson.dumps(proofs).decode(), now=now)
-    waits = [(pk, channel) for pk, channel, is_waiting in said if is_waiting]
+    # Also what would come by another door that asks for the same consent.
+    waits = [
+        (pk, door.key)
+        for pk, channel, is_waiting in said
+        if is_waiting
+        for door in CHANNELS.values()
+        if door.consent == channel
+    ]
     if not waits:
         return
     pairs = {"pressed_ids": [pk for pk, _channel in waits], "pressed_channels": [channel for _pk, channel in waits]}

@@ -116,6 +116,7 @@ def _write(compiled: Skeleton, context: dict, address: str, now: datetime) -> by
         date=format_datetime(now),
         links={
             "open": "data:,",
+            "hidden": "#",
             "unsubscribe": f"{base}/u/{nobody}/",
             "preferences": f"{base}/p/{nobody}/",
             "confirm": base,

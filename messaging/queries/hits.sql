@@ -80,7 +80,7 @@ WITH judged AS (
     WHERE h.id = asked.id
 )
 INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
-SELECT channel, 'hit:' || judged.id, kind, channel, hit_at, %(now)s, contact_id, jsonb_strip_nulls(jsonb_build_object(
+SELECT judged.channel, 'hit:' || judged.id, kind, judged.channel, hit_at, %(now)s, contact_id, jsonb_strip_nulls(jsonb_build_object(
         'message', message_id, 'template', t.key, 'journey', journey_key, 'url', l.url, 'user_agent', user_agent,
         'machine_reason', nullif(reason, ''), 'rule_version', %(version)s, 'hit', judged.id))
 FROM judged

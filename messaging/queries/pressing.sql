@@ -40,7 +40,7 @@ SELECT c.id, reader.number FROM contacts_contact c JOIN reader ON reader.id = c.
 
 -- refuse_for_readers --
 -- Refuses all for these people on each channel of theirs, in what holds, in the ledger and in the inbox, where that is
--- news; answers each person and channel, and whether something still waits for them there.
+-- news; answers each person and channel, and whether anything still waits for them.
 WITH reader AS (
     SELECT r.id, r.ip_address, r.user_agent, c.phone
     FROM jsonb_to_recordset(%(proofs)s::jsonb) AS r (id bigint, ip_address inet, user_agent text)
@@ -77,6 +77,6 @@ WITH reader AS (
 )
 SELECT id, channel, EXISTS (
         SELECT FROM messaging_message m
-        WHERE m.contact_id = said.id AND m.channel = said.channel AND m.state IN ('pending', 'ready')
+        WHERE m.contact_id = said.id AND m.state IN ('pending', 'ready')
           AND m.message_class <> 'transactional')
 FROM said ORDER BY id, channel;

@@ -86,6 +86,8 @@ EXPECTED = {
     "GET orders/{id}/": "read",
     "GET products/": "read",
     "GET products/{key}/": "read",
+    "GET reusable_blocks/": "read",
+    "GET reusable_blocks/{key}/": "read",
     "GET scores/": "read rep",
     "GET scores/{id}/": "read rep",
     "GET segments/": "read",

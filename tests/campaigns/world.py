@@ -109,9 +109,9 @@ WITH ended AS (
     WHERE id = ANY(%(ids)s)
     RETURNING *
 )
-INSERT INTO contacts_touchpoint (contact_id, kind, source, occurred_at, received_at, properties)
+INSERT INTO contacts_touchpoint (contact_id, kind, source, channel, occurred_at, received_at, properties)
 SELECT contact_id, CASE state WHEN 'sent' THEN 'email.sent' WHEN 'failed' THEN 'email.failed' ELSE 'email.skipped' END,
-       'email', %(now)s, %(now)s, jsonb_build_object('message', id, 'journey', journey_key, 'reason', reason)
+       'email', 'email', %(now)s, %(now)s, jsonb_build_object('message', id, 'journey', journey_key, 'reason', reason)
 FROM ended ORDER BY id
 """
 

@@ -40,10 +40,12 @@ from messaging.models import (
     Hit,
     Message,
     ReturnedMail,
+    ReusableBlock,
     SendingPolicy,
     SignupForm,
     Suppression,
     Template,
+    UtmRules,
 )
 from messaging.versions import freeze
 from scoring.models import StageChange
@@ -159,7 +161,10 @@ ACTIONS = {
     "count": {"contacts.trait", "messaging.template"},
     "preview": {"contacts.segment"},
     "draw": None,
-    "people": {"contacts.segment"},
+    "people": {"contacts.segment", "messaging.template"},
+    "draw_mail": None,
+    "try": None,
+    "tries": None,
     "plan": {"campaigns.broadcast"},
     "step": None,
     "text": None,
@@ -225,6 +230,8 @@ def world(people, now):
     ReturnedMail.objects.create(digest=b"x", source="hook", received_at=now, raw=b"Hi", state="dead", reason="x")
     Brake.objects.create(pulled_at=now, released_at=now)
     SendingPolicy.objects.get_or_create(pk=1)
+    UtmRules.objects.get_or_create(pk=1)
+    ReusableBlock.objects.create(key="signature", body="[]")
     DomainLimit.objects.create(name="Gmail", domains=["gmail.com"])
     for kind in ("broadcast", "follow_up", "win_back"):
         one = Journey.objects.create(key=kind, kind=kind)

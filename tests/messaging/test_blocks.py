@@ -56,7 +56,8 @@ def test_there_are_ten_kinds_and_all_of_them_make_a_mail():
     )  # fmt: skip
     assert letter.text.startswith("Acme & Sons\n\nHello {{ contact.first_name")
     assert "Look ({{ tracked.l1 }})" in letter.text and "A bike" in letter.text
-    assert "\ue00f" not in letter.html and "LQ" not in letter.html
+    assert "\ue00f" not in letter.html and "e00f" not in letter.html and "LQ" not in letter.html
+    assert "<title>Acme &amp; Sons</title>" in letter.html
 
 
 WRONG = [
@@ -151,7 +152,7 @@ def test_a_condition_shows_a_block_to_whom_it_is_for():
         ]},
     ]  # fmt: skip
     skeleton = Skeleton(content(body), "en")
-    to = Addressee(1, "e@x.example", "m", "d", {"open": "o", "unsubscribe": "u", "preferences": "p"}, {})
+    to = Addressee(1, "e@x.example", "m", "d", {"open": "o", "hidden": "h", "unsubscribe": "u", "preferences": "p"}, {})
 
     def text(**person):
         return skeleton.bodies(skeleton.values({"contact": person}, to, ""), {})[1]

@@ -4,13 +4,16 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db.models import TextField, Value
+from django.db.models.functions import Cast, Concat
 from django.test import Client
 
 from contacts.models import Heartbeat
 from journey_crm.tick import tick
 from messaging import brake
-from messaging.gates import why
+from messaging.explaining import why
 from messaging.models import Brake, Message
+from messaging.outbox import cancel
 from messaging.verdicts import Verdict, settle
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +27,10 @@ def make_sent(make_ready, now):
     def make(number, at=None):
         rows = make_ready(number)
         Message.objects.filter(pk__in=[row.pk for row in rows]).update(
-            state="sent", sent_at=at or now, claimed_at=at or now, address="x@example.com"
+            state="sent",
+            sent_at=at or now,
+            claimed_at=at or now,
+            address=Concat(Value("r"), Cast("pk", TextField()), Value("@x.example"), output_field=TextField()),
         )
         return rows
 
@@ -49,7 +55,7 @@ def test_three_complaints_of_a_thousand_hold_all_marketing_back(make_sent, make_
     held = brake.pulled()
     assert (held.complaints, held.deliveries, held.pulled_by) == (3, 1_000, None)
     marketing = make_message(due_at=now)
-    invoice = make_message(due_at=now, template=make_template(message_class="transactional", topic=None))
+    invoice = make_message(due_at=now + 2 * MINUTE, template=make_template(message_class="transactional", topic=None))
     tick(now + 2 * MINUTE)
     marketing.refresh_from_db(), invoice.refresh_from_db()
     assert (marketing.state, invoice.state) == ("pending", "ready")
@@ -93,6 +99,7 @@ def test_a_person_lets_it_go_and_counting_begins_anew(make_sent, make_message, b
     tick(now + 2 * MINUTE)
     waiting.refresh_from_db()
     assert waiting.state == "ready"
+    cancel(now=now, reason="withdrawn", messages=Message.objects.filter(pk=waiting.pk))
     # What was complained of before does not pull it again, what comes after does.
     complain(rows[3:4], now + 3 * MINUTE)
     assert brake.pulled() is None

@@ -164,7 +164,7 @@ def mail(told, values=VALUES):
     compiled = Skeleton(told, "en")
     to = Addressee(
         1, "e@x.example", "m1@x", "Tue, 10 Nov 2026 10:00:00 +0000",
-        {"open": "http://h/o", "unsubscribe": "http://h/u/", "preferences": "http://h/p/"},
+        {"open": "http://h/o", "hidden": "http://h/t/c/0", "unsubscribe": "http://h/u/", "preferences": "http://h/p/"},
         {f"l{n}": f"http://h/t/{n}" for n in range(9)},
     )  # fmt: skip
     filled = compiled.values({"contact": values["contact"]}, to, values["moment"])

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0021_taking_places'),
+        ('messaging', '0015_taking_places'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -46,7 +46,7 @@ CREATE AGGREGATE places_taken(int[], int[], boolean, bigint) (SFUNC = take_place
 
 
 class Migration(migrations.Migration):
-    dependencies = [("messaging", "0020_limits_and_quiet_days")]
+    dependencies = [("messaging", "0014_limits_and_quiet_days")]
 
     operations = [
         migrations.RunSQL(STEP, "DROP FUNCTION take_place(bigint[], int[], int[], boolean, bigint)"),

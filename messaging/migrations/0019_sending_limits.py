@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0045_topics_described_by_language"),
+        ("messaging", "0018_topics_described_by_language"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0040_bounces"),
+        ("messaging", "0016_bounces"),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0011_readings'),
+        ('messaging', '0012_readings'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

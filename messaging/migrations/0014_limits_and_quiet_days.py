@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contacts', '0021_unknown_zones'),
-        ('messaging', '0015_blocks_utm_and_trials'),
+        ('messaging', '0013_blocks_utm_and_trials'),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("messaging", "0035_hits_are_kept")]
+    dependencies = [("messaging", "0017_hits_are_kept")]
 
     operations = [
         migrations.AddField(

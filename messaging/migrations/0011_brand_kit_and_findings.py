@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0030_channels'),
+        ('messaging', '0010_channels'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0010_brand_kit_and_findings'),
+        ('messaging', '0011_brand_kit_and_findings'),
     ]
 
     operations = [
