@@ -22,7 +22,7 @@ class CampaignsConfig(AppConfig):
         from contacts.rulefields import register_field
         from contacts.segments import register_user_of_fields, register_user_of_segments
         from contacts.sql import Fragment
-        from messaging.gates import register_gate, register_quiet_hours
+        from messaging.gates import register_gate, register_pauses, register_quiet_hours
         from messaging.uses import register_live_templates, register_user_of_templates
 
         settle_by(SQL["end_merged"], undo=SQL["reopen_unmerged"])
@@ -35,6 +35,7 @@ class CampaignsConfig(AppConfig):
         )
         register_gate(gate)
         register_quiet_hours(Fragment(SQL["quiet_hours_of_journeys"].sql))
+        register_pauses(Fragment(SQL["paused_journeys"].sql))
         register_user_of_segments(users_of_segment)
         register_user_of_fields(users_of_field)
         register_user_of_templates(users_of_template)

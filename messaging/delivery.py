@@ -25,7 +25,7 @@ from messaging.addresses import PIECES
 from messaging.bounces.codes import is_no_such_address
 from messaging.channels import Outgoing, Result, Send, openers
 from messaging.failpoints import hit
-from messaging.gates import refusal
+from messaging.gates import paused, refusal
 from messaging.writing import Claimed, Desk, Written
 
 SQL = load(__file__)
@@ -58,35 +58,42 @@ def deliver(*, now: datetime, limit: int | None = None, worker: str = "") -> int
     Raises ImproperlyConfigured where a channel's setting, such as EMAIL_URL, is wrong, before anything is claimed.
     """
     ways = {channel: opener() for channel, opener in openers().items()}
-    worker = worker or f"{socket.gethostname()}:{os.getpid()}"
-    sent = claimed = 0
-    for channel, send in ways.items():
-        left = None if limit is None else limit - claimed
-        by_channel = _deliver_by(channel, send, worker=worker, now=now, limit=left)
-        sent, claimed = sent + by_channel[0], claimed + by_channel[1]
+    return _deliver_by(ways, worker=worker or f"{socket.gethostname()}:{os.getpid()}", now=now, limit=limit)
+
+
+def _deliver_by(ways: dict[str, Send], *, worker: str, now: datetime, limit: int | None) -> int:
+    """All that is due on these channels: how many left."""
+    began, sent, claimed = time.monotonic(), 0, 0
+    # Each channel has its turn: a code by SMS does not wait for a hundred thousand mails.
+    while ways:
+        for channel, send in list(ways.items()):
+            size = BATCH if limit is None else min(BATCH, limit - claimed)
+            left, taken = _deliver_some(channel, send, size, worker=worker, now=now, began=began)
+            sent, claimed = sent + left, claimed + taken
+            if not taken:
+                del ways[channel]
     return sent
 
 
-def _deliver_by(channel: str, send: Send, *, worker: str, now: datetime, limit: int | None) -> tuple[int, int]:
-    """All that is due on one channel: how many left, and how many were claimed."""
-    sent = claimed = 0
-    while limit is None or claimed < limit:
-        size = BATCH if limit is None else min(BATCH, limit - claimed)
-        # A name of its own for each claim: a worker that comes back from the dead is somebody else.
-        name = f"{worker}:{secrets.token_hex(6)}"
-        started = time.monotonic()
-        ids, taken = _claim(channel, name, size, now)
-        hit("after_claim")
-        claimed += taken
-        if not taken:
-            break
-        messages = [Claimed.read(row) for row in SQL["read_claimed"].rows(ids=ids)]
-        window = max(WINDOW, _A_CONNECTION * getattr(send, "at_once", 0))
-        sent += _Handing(messages, name, now, started, window).run(send)
-    return sent, claimed
+def _deliver_some(channel: str, send: Send, size: int, *, worker: str, now: datetime, began: float) -> tuple[int, int]:
+    """One claim of what is due on a channel: how many left, and how many were claimed. It was `now` at `began`."""
+    if size <= 0:
+        return 0, 0
+    # A name of its own for each claim: a worker that comes back from the dead is somebody else.
+    name = f"{worker}:{secrets.token_hex(6)}"
+    # `now` stands still for a whole delivery; the lease does not, for others look at their own clock.
+    started = time.monotonic()
+    asked_at = now + timedelta(seconds=started - began)
+    ids, taken = _claim(channel, name, size, now, asked_at + LEASE)
+    hit("after_claim")
+    if not taken:
+        return 0, 0
+    messages = [Claimed.read(row) for row in SQL["read_claimed"].rows(ids=ids)]
+    window = max(WINDOW, _A_CONNECTION * getattr(send, "at_once", 0))
+    return _Handing(messages, name, now, asked_at, started, window).run(send), taken
 
 
-def _claim(channel: str, worker: str, size: int, now: datetime) -> tuple[list[int], int]:
+def _claim(channel: str, worker: str, size: int, now: datetime, lease_until: datetime) -> tuple[list[int], int]:
     """The ids that are ours now, and how many were looked at in all: those refused at the door or put off included."""
     due, put_off = Fragment(SQL["due_messages"].sql, {"channel": channel, "limit": size}), 0
     with transaction.atomic():
@@ -95,7 +102,7 @@ def _claim(channel: str, worker: str, size: int, now: datetime) -> tuple[list[in
             allowed, put_off = throttle.hold_back(due=due, now=now)
             due = Fragment(SQL["allowed_messages"].sql, {"allowed": allowed})
         rows = SQL["claim_messages"].rows(
-            fragments={"due": due, "refusal": refusal(now)} | PIECES, now=now, worker=worker, lease_until=now + LEASE
+            fragments={"due": due, "refusal": refusal(now)} | PIECES, now=now, worker=worker, lease_until=lease_until
         )
         ids = [pk for pk, state in rows if state == "sending"]
         if is_throttled and ids:
@@ -111,8 +118,18 @@ class _Handing:
     has no result yet is never more than `window`.
     """
 
-    def __init__(self, messages: Sequence[Claimed], worker: str, now: datetime, started: float, window: int) -> None:
-        self.worker, self.now, self.started, self.window = worker, now, started, window
+    def __init__(
+        self,
+        messages: Sequence[Claimed],
+        worker: str,
+        now: datetime,
+        claimed_at: datetime,
+        started: float,
+        window: int,
+    ) -> None:
+        self.worker, self.now, self.window = worker, now, window
+        # The moment of the claim, by the clock of leases and by that of this process.
+        self.claimed_at, self.started = claimed_at, started
         self.desk = Desk(messages, now)
         self.messages, self.waiting = messages, deque(messages)
         self.under_way: dict[int, Written] = {}
@@ -185,8 +202,7 @@ class _Handing:
         if not ids:
             SQL["end_handovers"].run(worker=self.worker)
             return set()
-        # `now` stands still for a whole delivery; the lease does not.
-        asked_at = self.now + timedelta(seconds=time.monotonic() - self.started)
+        asked_at = self.claimed_at + timedelta(seconds=time.monotonic() - self.started)
         begun = SQL["begin_messages"].rows(ids=ids, worker=self.worker, now=self.now, asked_at=asked_at)
         return {pk for (pk,) in begun}
 
@@ -271,7 +287,8 @@ def sweep(now: datetime) -> int:
     """
     with transaction.atomic():
         SQL["lock_lapsed"].rows(now=now)
-        swept = int(SQL["sweep_messages"].value(now=now, most_attempts=MOST_ATTEMPTS))
+        fragments = {"paused": paused()}
+        swept = int(SQL["sweep_messages"].value(fragments=fragments, now=now, most_attempts=MOST_ATTEMPTS))
         SQL["forget_handovers"].run()
         throttle.forget(now)
     return swept

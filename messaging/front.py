@@ -11,7 +11,9 @@ from io import BytesIO
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
+from contacts.problems import is_database_away
 from messaging import pressing, tokens, views
 from messaging.models import Hit
 from messaging.public import PRIVATE
@@ -59,9 +61,18 @@ class Front:
                     self._take(request, found[0], None)
                     start_response("200 OK", list(self._open))
                     return [] if request["REQUEST_METHOD"] == "HEAD" else [views.PIXEL]
-        elif path.startswith(_PERSON) and request.get("REQUEST_METHOD") == "POST" and self._press(request, path):
-            start_response("200 OK", list(self._pressed))
-            return []
+        elif path.startswith(_PERSON) and request.get("REQUEST_METHOD") == "POST":
+            try:
+                is_pressed = self._press(request, path)
+            except (DatabaseError, InterfaceError) as error:
+                if not is_database_away(error):
+                    raise
+                # Whoever is told to come again does; after an error of ours mail programs give up.
+                start_response("503 Service Unavailable", [*self._pressed, ("Retry-After", "5")])
+                return []
+            if is_pressed:
+                start_response("200 OK", list(self._pressed))
+                return []
         return self.application(request, start_response)
 
     def _press(self, request: dict[str, Any], path: str) -> bool:

@@ -52,12 +52,14 @@ COLUMNS = """id, contact_id, template_id, message_class, channel, is_ghost, tier
     enrolment_id, is_promotion, journey_key"""
 # Nobody but an app above knows journeys (see `register_quiet_hours`).
 _NO_JOURNEYS = Fragment("SELECT NULL::text AS key, NULL::text AS quiet_hours WHERE false")
+_NO_PAUSES = Fragment("SELECT NULL::text AS key WHERE false")
 
 # Marketing waits while the complaint brake holds it (see `brake`).
 _LET_GO = "(m.message_class <> 'marketing' OR NOT EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))"
 
 _gates: list[Callable[[datetime], Fragment]] = []
 _quiet_hours: list[Fragment] = []
+_paused: list[Fragment] = []
 
 
 def register_gate(gate: Callable[[datetime], Fragment]) -> None:
@@ -77,6 +79,17 @@ def register_quiet_hours(journeys: Fragment) -> None:
     """
     if journeys not in _quiet_hours:
         _quiet_hours.append(journeys)
+
+
+def register_pauses(journeys: Fragment) -> None:
+    """Adds which journeys are paused: a query of `key`. Call it from `AppConfig.ready`."""
+    if journeys not in _paused:
+        _paused.append(journeys)
+
+
+def paused() -> Fragment:
+    """A query of the keys of all paused journeys."""
+    return join(" UNION ALL ", _paused or [_NO_PAUSES])
 
 
 def refusal(now: datetime) -> Fragment:
@@ -157,10 +170,13 @@ def _caps(found: list[Limit]) -> dict[str, Fragment]:
 
 # Judging -------------------------------------------------------------------------------------------------------------
 
-# Which place among the late ones has a message that passed all gates before. Transactional mail is not kept waiting.
-_LATE = """CASE WHEN failed IS NULL AND pause_end IS NULL AND quiet_end IS NULL AND walk = 1 AND due_at < %(late)s THEN
+# Which place among the late ones has a message that passed all gates before. Transactional mail is not kept waiting,
+# nor is anybody whom our website shows something.
+_LATE = """CASE WHEN failed IS NULL AND pause_end IS NULL AND quiet_end IS NULL AND walk = 1 AND due_at < %(late)s
+        AND channel <> 'onsite' THEN
         row_number() OVER (
             PARTITION BY failed IS NULL AND pause_end IS NULL AND quiet_end IS NULL AND walk = 1 AND due_at < %(late)s
+                AND channel <> 'onsite'
             ORDER BY message_class = 'marketing', tier, valid_until NULLS LAST, first_due, id) END"""
 _SEGMENT_ZONE = """CASE WHEN c.zone = '' AND inferred.zone IS NULL THEN (
             SELECT z.zone FROM messaging_segmentzone z
@@ -215,5 +231,6 @@ def arbitrate(now: datetime, after: int, upto: int) -> int:
         SQL["draw_holdouts"].run(now=now)
     due = f"SELECT {COLUMNS} FROM messaging_message m WHERE state = 'pending' AND due_at <= %(now)s AND NOT is_held AND {_LET_GO}"  # noqa: S608, E501
     with transaction.atomic():
+        SQL["hold_stragglers"].run(fragments={"paused": paused()}, now=now)
         SQL["size_up_judging"].rows(now=now, crowd=CROWD)
         return int(SQL["arbitrate_messages"].value(fragments={"judged": judged(Fragment(due), now)}, now=now))

@@ -56,7 +56,8 @@ def readers_of(message: int, person: Contact, now: datetime) -> list[Contact]:
 
     An address that nobody has any more is theirs again: else it could be added anew without what they said.
     """
-    address = Message.objects.filter(pk=message).values_list("address", flat=True).first()
+    # The telephone number of an SMS is no address here.
+    address = Message.objects.filter(pk=message, channel="email").values_list("address", flat=True).first()
     if not address:
         return [person]
     handle, _is_new = Identity.objects.get_or_create(

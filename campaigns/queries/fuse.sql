@@ -12,6 +12,11 @@ WITH news AS (
     WHERE t.id > %(after)s AND t.id <= %(upto)s AND m.journey_key <> ''
       AND (t.kind IN ('email.sent', 'email.bounced', 'email.complained')
            OR t.kind = 'email.failed' AND t.properties->>'reason' = 'bounced')
+      -- One mail that is reported as late, then as undeliverable, came back once.
+      AND NOT (t.kind = 'email.bounced' AND EXISTS (
+          SELECT FROM contacts_touchpoint before
+          WHERE before.contact_id = t.contact_id AND before.kind = t.kind AND before.id < t.id
+            AND before.properties->>'message' = t.properties->>'message'))
 ),
 noted AS (
     INSERT INTO campaigns_pulse (journey_id, begun_at, sent, bounced, complained)

@@ -139,6 +139,10 @@ SELECT j.key, v.definition->>'quiet_hours' AS quiet_hours
 FROM campaigns_journey j JOIN campaigns_journeyversion v ON v.id = j.version_id
 WHERE v.definition->>'quiet_hours' IN ('skip', 'ignore')
 
+-- paused_journeys --
+-- The journeys whose messages are held back.
+SELECT j.key FROM campaigns_journey j WHERE j.state = 'paused'
+
 -- move_send --
 -- A send makes an intent, once for each visit; whoever it is for rests at the step until it has left, or will not leave.
 WITH p AS MATERIALIZED (

@@ -47,10 +47,11 @@ WITH told AS (
             ORDER BY one.bounced_at IS NULL, one.bounced_at, one.policy_at IS NULL, one.policy_at, one.soft_at, one.code,
                      one.detail LIMIT 1)
 ), left_after_all AS (
-    -- Somebody has it, or had to send it back: it did leave.
+    -- Somebody has it, or had to send it back: it did leave. Who has it already does not get it again.
     UPDATE messaging_message m SET state = 'sent', sent_at = coalesce(m.sent_at, m.claimed_at, %(now)s),
-        finished_at = coalesce(m.finished_at, %(now)s)
-    FROM summed WHERE m.id = summed.message AND m.state = 'uncertain'
+        finished_at = coalesce(m.finished_at, %(now)s), reason = '', is_held = false
+    FROM summed WHERE m.id = summed.message AND (m.state = 'uncertain'
+        OR m.state IN ('pending', 'ready') AND summed.verdict IN ('delivered', 'complaint'))
     RETURNING m.id
 ), news AS (
     INSERT INTO contacts_incoming (source, message_id, kind, channel, occurred_at, received_at, contact_id, properties)
@@ -98,13 +99,14 @@ WITH asked AS (
          AND m.sent_at > %(now)s - 2 * %(within)s::interval
     JOIN messaging_feedback f ON f.message_id = m.id
 )
-INSERT INTO messaging_suppression (address, channel, reason, detail, suppressed_at, message_id)
+INSERT INTO messaging_suppression AS s (address, channel, reason, detail, suppressed_at, message_id)
 SELECT address, 'email', 'bounced', %(detail)s, %(now)s, max(id)
 FROM back
 WHERE soft_at > %(now)s - %(within)s::interval AND soft_at > coalesce(last_delivered_at, '-infinity')
 GROUP BY address HAVING count(*) >= %(times)s
 ORDER BY address
-ON CONFLICT (address) DO NOTHING;
+ON CONFLICT (address) DO UPDATE SET reason = excluded.reason, detail = excluded.detail, message_id = excluded.message_id
+WHERE s.reason = 'unsubscribed';
 
 -- readers_of --
 -- Whom a word about messages is said for: their people, merges followed, and whoever has the address by now.

@@ -9,12 +9,14 @@ WITH armed AS (
 ), complained AS MATERIALIZED (
     SELECT count(*) AS number
     FROM messaging_feedback f JOIN messaging_message m ON m.id = f.message_id, armed
-    WHERE f.complained_at > armed.armed_at AND m.message_class = 'marketing' AND m.sent_at > armed.armed_at
+    WHERE f.complained_at > armed.armed_at AND m.message_class = 'marketing' AND m.channel = 'email'
+      AND m.sent_at > armed.armed_at
 )
 SELECT count(*), count(f.complained_at)
 FROM complained CROSS JOIN armed CROSS JOIN LATERAL (
     SELECT m.id FROM messaging_message m
-    WHERE m.state = 'sent' AND m.message_class = 'marketing' AND m.sent_at > armed.armed_at AND m.sent_at <= %(now)s
+    WHERE m.state = 'sent' AND m.message_class = 'marketing' AND m.channel = 'email' AND m.sent_at > armed.armed_at
+      AND m.sent_at <= %(now)s
       AND NOT m.is_ghost AND complained.number >= %(least)s
     ORDER BY m.id DESC LIMIT %(last)s
 ) latest LEFT JOIN messaging_feedback f ON f.message_id = latest.id;

@@ -1,7 +1,9 @@
 -- due_messages --
--- The messages of one channel that are next, transactional ones first (the classes' names are in that order).
+-- The messages of one channel that are next, transactional ones first (the classes' names are in that order). Marketing
+-- that became ready while the complaint brake was being pulled, or came back from a dead worker, waits here, too.
 SELECT id, contact_id, template_id, message_class, channel, enrolment_id, due_at FROM messaging_message
 WHERE state = 'ready' AND channel = %(channel)s AND due_at <= %(now)s AND NOT is_held
+  AND (message_class <> 'marketing' OR NOT EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))
 ORDER BY message_class DESC, due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 
 -- allowed_messages --
@@ -113,11 +115,14 @@ WITH told AS (
 SELECT id FROM marked;
 
 -- suppress_bounced --
--- Nobody writes again to addresses that do not exist.
-INSERT INTO messaging_suppression (address, channel, reason, detail, suppressed_at)
-SELECT lower(btrim(address)), channel, 'bounced', left(response, 500), %(now)s FROM messaging_message
+-- Nobody writes again to addresses that do not exist. Whoever only unsubscribed could still be sent transactional mail.
+INSERT INTO messaging_suppression AS s (address, channel, reason, detail, suppressed_at)
+SELECT DISTINCT ON (lower(btrim(address))) lower(btrim(address)), channel, 'bounced', left(response, 500), %(now)s
+FROM messaging_message
 WHERE id = ANY(%(ids)s) AND address <> ''
-ON CONFLICT (address) DO NOTHING;
+ORDER BY lower(btrim(address)), id
+ON CONFLICT (address) DO UPDATE SET reason = excluded.reason, detail = excluded.detail
+WHERE s.reason = 'unsubscribed';
 
 -- lock_lapsed --
 -- Takes the claims whose lease is over: whoever is about to note that it hands some of them over has done so by then.
@@ -125,15 +130,17 @@ SELECT id FROM messaging_message WHERE state = 'sending' AND lease_until <= %(no
 
 -- sweep_messages --
 -- Ends claims whose lease is over: what was not begun goes back, what may have left is uncertain, transactional mail goes
--- again under the same Message-ID. What is uncertain is told.
+-- again under the same Message-ID. What is uncertain is told. Of a journey that was paused meanwhile nothing goes again
+-- before the gates have seen it.
 WITH over AS (
-    SELECT m.id, EXISTS (SELECT FROM messaging_handover h WHERE h.worker = m.claimed_by AND m.id = ANY(h.messages)) AS is_begun
+    SELECT m.id, EXISTS (SELECT FROM messaging_handover h WHERE h.worker = m.claimed_by AND m.id = ANY(h.messages)) AS is_begun,
+        CASE WHEN EXISTS (SELECT FROM ({paused}) p WHERE p.key = m.journey_key) THEN 'pending' ELSE 'ready' END AS again
     FROM messaging_message m WHERE m.state = 'sending' AND m.lease_until <= %(now)s
 ), swept AS (
     UPDATE messaging_message m
-    SET state = CASE WHEN NOT is_begun THEN 'ready'
+    SET state = CASE WHEN NOT is_begun THEN again
                      WHEN message_class <> 'transactional' THEN 'uncertain'
-                     WHEN attempts < %(most_attempts)s THEN 'ready'
+                     WHEN attempts < %(most_attempts)s THEN again
                      ELSE 'uncertain' END,
         attempts = CASE WHEN NOT is_begun THEN greatest(attempts - 1, 0) ELSE attempts END,
         claimed_by = '', lease_until = NULL

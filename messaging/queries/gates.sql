@@ -196,6 +196,11 @@ SELECT set_config('enable_nestloop', CASE WHEN is_crowd THEN 'off' ELSE 'on' END
 FROM (SELECT count(*) >= %(crowd)s AS is_crowd FROM (
     SELECT FROM messaging_message WHERE state = 'pending' AND due_at <= %(now)s LIMIT %(crowd)s) AS found) AS sized;
 
+-- hold_stragglers --
+-- Holds back what a worker put off while its journey was being paused, and so escaped the pause.
+UPDATE messaging_message m SET is_held = true FROM ({paused}) p
+WHERE m.journey_key = p.key AND m.state = 'pending' AND m.due_at <= %(now)s AND NOT m.is_held;
+
 -- arbitrate_messages --
 -- Sends every intent that is due through the gates: on to delivery, held back for one reason, or put off.
 WITH verdicts AS MATERIALIZED (
@@ -221,7 +226,8 @@ WITH verdicts AS MATERIALIZED (
     SELECT j.contact_id, j.channel || '.skipped', j.channel, %(now)s, %(now)s, j.channel, jsonb_build_object(
            'message', j.id, 'template', t.key, 'journey', j.journey_key, 'reason', j.reason)
     FROM judged j JOIN messaging_template t ON t.id = j.template_id
-    WHERE j.state = 'skipped'
+    -- Of whoever is gone nothing is told.
+    WHERE j.state = 'skipped' AND j.reason NOT IN ('erased', 'merged')
 ), queue AS (
     UPDATE messaging_sendingpolicy p
     SET drained_until = greatest(p.drained_until, %(now)s) + late.number * interval '1 minute' / p.drain_per_minute

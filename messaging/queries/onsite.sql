@@ -4,6 +4,8 @@
 -- What waits for one person, in the order in which it is shown.
 SELECT id FROM messaging_message
 WHERE contact_id = %(contact)s AND channel = 'onsite' AND state = 'ready' AND NOT is_held AND due_at <= %(now)s
+  -- As at the door of the workers.
+  AND (message_class <> 'marketing' OR NOT EXISTS (SELECT FROM messaging_brake WHERE released_at IS NULL))
   AND coalesce(valid_until, due_at + %(patience)s) > %(now)s
 ORDER BY message_class DESC, tier, valid_until NULLS LAST, due_at, id LIMIT 5;
 

@@ -2,9 +2,9 @@
 
 -- readers_of_presses --
 -- Who each press speaks for: the person of its message, or whom they became, and whoever has its address by now. An
--- address that nobody has any more is theirs again.
+-- address that nobody has any more is theirs again; the telephone number of an SMS is no address here.
 WITH RECURSIVE pressed AS (
-    SELECT p.number, coalesce(m.contact_id, p.contact) AS contact_id, coalesce(m.address, '') AS address
+    SELECT p.number, coalesce(m.contact_id, p.contact) AS contact_id, CASE m.channel WHEN 'email' THEN m.address ELSE '' END AS address
     FROM jsonb_to_recordset(%(presses)s::jsonb) AS p (number int, message bigint, contact bigint)
     LEFT JOIN messaging_message m ON m.id = p.message
 ), became AS (

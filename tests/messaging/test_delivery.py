@@ -259,7 +259,7 @@ def test_whoever_is_erased_while_their_mail_is_on_its_way_stays_forgotten(make_m
     message = make_message()
     arbitrate(now, 0, 0)
 
-    ids, _taken = _claim("email", "w", 9, now)
+    ids, _taken = _claim("email", "w", 9, now, now + timedelta(minutes=5))
     erase(message.contact, by=None, now=now)
     told = [{
         "id": pk, "state": "sent", "reason": "", "response": "250 for ann@x.example", "due_at": None, "attempts": 1,

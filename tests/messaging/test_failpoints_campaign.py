@@ -106,7 +106,7 @@ def _deliver_apart(now, url) -> None:
     from messaging.delivery import _deliver_by
 
     try:
-        _deliver_by("email", choose(url), worker=f"t{threading.get_ident()}", now=now, limit=None)
+        _deliver_by({"email": choose(url)}, worker=f"t{threading.get_ident()}", now=now, limit=None)
     finally:
         smtp.close_all()
         connection.close()

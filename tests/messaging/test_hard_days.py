@@ -207,8 +207,8 @@ def test_four_workers_mix_up_nobody(make_template, now):
 
 def _deliver_apart(url, now) -> None:
     try:
-        _deliver_by("email", choose(url), worker=f"t{threading.get_ident()}", now=now, limit=300)
-        _deliver_by("email", choose(url), worker=f"t{threading.get_ident()}", now=now, limit=None)
+        _deliver_by({"email": choose(url)}, worker=f"t{threading.get_ident()}", now=now, limit=300)
+        _deliver_by({"email": choose(url)}, worker=f"t{threading.get_ident()}", now=now, limit=None)
     finally:
         smtp.close_all()
         connection.close()
