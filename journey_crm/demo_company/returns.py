@@ -157,8 +157,10 @@ def _away() -> bytes:
     return mail.as_bytes()
 
 
-def visit(now: datetime, *, most: int = 2) -> None:
-    """Some of those for whom a message waits on the website come by and see it; one in three closes it."""
+def visit(now: datetime, *, most: int = 3) -> None:
+    """Some of those for whom a message waits on the website come by and see it, some close it; for the others it ends,
+    as workers see to it."""
+    onsite.expire(now)
     waiting = Message.objects.filter(channel="onsite", state="ready", due_at__lte=now).select_related("contact")
     for message in waiting.order_by("contact__email")[:most]:
         is_shown = onsite.next_for(message.contact_id, now) and onsite.show(message.pk, now)
