@@ -17,7 +17,7 @@ from messaging.models import Cap, DomainLimit, Message, SendingPolicy, Suppressi
 from messaging.verdicts import Verdict, settle
 
 # By their numbers: whose addresses are gone, and whose mailboxes are full at times.
-_GONE, _FULL = (41, 7), (29, 11)
+_GONE, _FULL = (31, 7), (29, 11)
 _REFUSED = "address,reason,detail\n" + "\n".join(
     [
         "office@studio-stara-mysl.example,manual,asked by telephone never to hear from us",

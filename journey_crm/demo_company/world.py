@@ -147,7 +147,8 @@ def _stops(start: datetime, end: datetime) -> Iterator[datetime]:
     while moment < end:
         moment += timedelta(hours=1)
         local = moment.astimezone(_ZONE)
-        if local.hour in HOURS[local.weekday()] or moment >= end:
+        # Twice on the last day: what ends by one stop shows as ended after the next.
+        if local.hour in HOURS[local.weekday()] or moment == end - timedelta(hours=2) or moment >= end:
             yield moment
 
 
