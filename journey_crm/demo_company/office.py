@@ -20,7 +20,7 @@ from contacts.erasure import erase
 from contacts.models import Contact, Merge, Segment, Webhook
 from contacts.retention import retain
 from journey_crm.demo_company.people import Person
-from messaging import refusing, signups, throttle
+from messaging import refusing, signups
 from messaging.models import Signup, SignupForm
 from messaging.signup_forms import words_in
 
@@ -177,10 +177,6 @@ class _Office:
             made_by=self.lenka, created_at=now,
         )  # fmt: skip
         hook.switch_off("by_hand", now)
-
-    def prepare_limits(self) -> None:
-        """None of them active: there is nobody to be slow for."""
-        throttle.make_examples()
 
     # What people decide -----------------------------------------------------------------------------------------------
 

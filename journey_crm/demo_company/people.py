@@ -44,6 +44,8 @@ MARKETS = {
     "en": [("GB", "Europe/London", 8), ("IE", "Europe/Dublin", 2), ("US", "America/New_York", 1),
            ("AU", "Australia/Sydney", 1)],
 }  # fmt: skip
+# How mobile numbers begin, before the last six digits.
+_CALLED = {"CZ": "+420601", "SK": "+421901", "PL": "+48501", "GB": "+447700", "IE": "+353831", "US": "+12025", "AU": "+614120"}  # fmt: skip
 TITLES = [("Owner", 5), ("Studio manager", 3), ("Receptionist", 2), ("Head of operations", 1), ("Trainer", 3)]
 SOURCES = [("organic", 40), ("google-ads", 22), ("instagram", 16), ("referral", 9), ("trade-fair", 5), ("direct", 8)]
 
@@ -84,6 +86,13 @@ def plain(text: str) -> str:
     """Letters without marks, for addresses: Žaneta → zaneta, Łukasz → lukasz."""
     stripped = "".join(c for c in normalize("NFKD", text.replace("ł", "l").replace("Ł", "L")) if not combining(c))
     return "".join(c for c in stripped.lower().replace(" ", "-") if c.isalnum() or c == "-")
+
+
+def phone_of(person: Person) -> str:
+    """The mobile telephone of those who leave it in a form; empty for the others."""
+    if Random(f"phone {person.number}").random() < 0.5:
+        return ""
+    return f"{_CALLED.get(person.country, '+420601')}{person.number:06d}"
 
 
 def _pick(random: Random, choices):

@@ -7,6 +7,8 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -19,25 +21,29 @@ from contacts.models import Contact, Import, Incoming
 from growth.models import Product
 from growth.orders import record_orders
 from journey_crm import as_code
-from journey_crm.demo_company import LOGINS, marketing, office
+from journey_crm.demo_company import LOGINS, marketing, office, returns
 from journey_crm.demo_company.life import Deed, civil_hour, lives, webinar, work
-from journey_crm.demo_company.people import Person, people
+from journey_crm.demo_company.people import Person, people, phone_of
+from journey_crm.demo_company.reading import Links, clicked, opened, scanned
 from journey_crm.roles import ensure_roles
 from journey_crm.tick import tick
 from leads import desk, tasks
 from leads.models import Lead, RejectReason, Task
+from messaging import gathering, nightly, refusing
 from messaging.delivery import deliver
+from messaging.gathering import Taken
 from messaging.models import Message
 
 DAYS = 90
 COUNT = 2200
-# The hours (UTC) at which the virtual clock stops, by weekday: in the morning, when mail leaves, and in the middle of
-# the week in the afternoon; on the days of the nurture track's casts also an hour earlier, for summer time; over a weekend
-# once. Each stop costs a third of a second.
-HOURS = [[9], [8, 9, 15], [9, 15], [8, 9, 15], [9], [], [12]]
+# The hours (in Prague) at which the virtual clock stops, by weekday: in the morning, when mail leaves (those of the nurture
+# track's casts with them), in the middle of the week in the afternoon too; over a weekend never. Each stop costs a third of
+# a second, so there are no more than the company's life needs.
+HOURS = [[10], [10], [10, 16], [10], [10], [], []]
+_ZONE = ZoneInfo("Europe/Prague")
 _SOURCE = "demo"
 # After so many stops the planner is told how the tables grew, for nobody waits for the database to notice by itself.
-ANALYSED = {4, 16, 48, 96}
+ANALYSED = {4, 16, 48}
 # How much likelier than others people click in these mails: the film is what the trial's experiment finds out.
 _APPEAL = {
     "trial-film": 2.4,
@@ -55,6 +61,15 @@ _FOLLOWING = {
     "miss-you": ("invoice.created", 0.5, 1),
 }
 _QUARTER = timedelta(days=91)
+# Why people leave, in their own words where they have any.
+_REASONS = [
+    ("too-often", ""),
+    ("too-often", "Once a month would do."),
+    ("not-relevant", ""),
+    ("not-relevant", "We closed the studio in autumn."),
+    ("never-asked", ""),
+    ("other", "My colleague gets the same mails."),
+]
 
 
 def reset() -> None:
@@ -103,15 +118,15 @@ def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[
         cursor.execute("SET synchronous_commit = off")
     make_users()
     folder = Path(__file__).parent
-    files = ["company.yaml", "journeys.yaml"]
+    files = ["company.yaml", "journeys.yaml", "messages.yaml"]
     documents = [as_code.read((folder / name).read_text(encoding="utf-8"), name) for name in files]
     as_code.apply(documents, is_publish=True, now=start)
     # A file is applied by the wall's clock.
     Draft.objects.update(made_at=start)
     Journey.objects.update(created_at=start)
     crowd = people(random, count, days)
-    world = _World(random, crowd, lives(random, crowd, start, end), end)
-    for moment, act in [*office.acts(crowd, start, end), *marketing.acts(start, end)]:
+    world = _World(random, crowd, lives(random, crowd, start, end), start, end)
+    for moment, act in [*office.acts(crowd, start, end), *marketing.acts(start, end), *returns.acts(start, end)]:
         world.plan(moment, act)
     stops = list(_stops(start, end))
     for number, moment in enumerate(stops, start=1):
@@ -121,6 +136,9 @@ def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[
                 cursor.execute("ANALYZE")
         say(number / len(stops), f"{moment:%d %B}")
     marketing.finish(end)
+    # Nobody is asked about links: those of the demo lead nowhere.
+    nightly.lint(end, asks_links=False)
+    marketing.mute_finding(end)
     office.close_the_day(end)
 
 
@@ -128,14 +146,16 @@ def _stops(start: datetime, end: datetime) -> Iterator[datetime]:
     moment = start
     while moment < end:
         moment += timedelta(hours=1)
-        if moment.hour in HOURS[moment.weekday()] or moment >= end:
+        local = moment.astimezone(_ZONE)
+        # Twice on the last day: what ends by one stop shows as ended after the next.
+        if local.hour in HOURS[local.weekday()] or moment == end - timedelta(hours=2) or moment >= end:
             yield moment
 
 
 class _World:
     """What is still to come, and who is who; everything else stands in the database."""
 
-    def __init__(self, random: Random, crowd: list[Person], deeds: list[Deed], end: datetime):
+    def __init__(self, random: Random, crowd: list[Person], deeds: list[Deed], start: datetime, end: datetime):
         self.random = random
         self.end = end
         self.by_email = {person.email: person for person in crowd}
@@ -146,6 +166,11 @@ class _World:
             rep.pk: rep for rep in get_user_model().objects.filter(groups__name="Sales rep").order_by("username")
         }
         self.orders = 0
+        # Told together at the next stop.
+        self.ordered: list[dict[str, Any]] = []
+        self.hits: list[Taken] = []
+        self.returns = returns.Returns(start, end)
+        self.links = Links()
         # A heap of (moment, number, what to do): the number keeps equal moments in the order they were planned.
         self.plans: list[tuple[datetime, int, Callable[[datetime], Incoming | None]]] = []
         self.number = 0
@@ -168,11 +193,23 @@ class _World:
             if row := what(at):
                 incoming.append(row)
         Incoming.objects.bulk_create(incoming, batch_size=2000)
+        self._write_down(moment)
         tick(moment)
-        if deliver(now=moment):
-            self._read_mail(moment)
+        if Message.objects.filter(state="ready", due_at__lte=moment).exclude(channel="onsite").exists():
+            self.returns.worker_dies(moment)
+            if deliver(now=moment):
+                self._read_mail(moment)
+        returns.visit(moment)
         self._sell(moment)
         self._do_tasks(moment)
+
+    def _write_down(self, moment: datetime) -> None:
+        """What waits to be told as sets: orders, and clicks and opens."""
+        if self.ordered:
+            record_orders(self.ordered, source=_SOURCE, now=moment)
+        if self.hits:
+            gathering.write(self.hits)
+        self.ordered, self.hits = [], []
 
     # What people do -----------------------------------------------------------------------------------------------
 
@@ -215,19 +252,15 @@ class _World:
         self.orders += 1
         lines = [{"product": key, "quantity": 1, "price": str(self.products[key].price)} for key in keys]
         total = sum((self.products[key].price or Decimal(0) for key in keys), start=Decimal(0))
-        record_orders(
-            [
-                {
-                    "number": f"L{self.orders:05d}",
-                    "email": person.email,
-                    "total": str(total),
-                    "currency": "EUR",
-                    "placed_at": at.isoformat(),
-                    "lines": lines,
-                }
-            ],
-            source=_SOURCE,
-            now=at,
+        self.ordered.append(
+            {
+                "number": f"L{self.orders:05d}",
+                "email": person.email,
+                "total": str(total),
+                "currency": "EUR",
+                "placed_at": at.isoformat(),
+                "lines": lines,
+            }
         )
         if plan := next((key for key in keys if key in ("start", "pro")), None):
             self.plan(at + timedelta(minutes=1), lambda at: self._begin_plan(person, plan, at))
@@ -251,27 +284,41 @@ class _World:
 
     def _read_mail(self, moment: datetime) -> None:
         # Not in the order of their numbers, which a set of rows draws by lot: the dice must fall alike in every run.
-        sent = Message.objects.filter(sent_at=moment).select_related("template").order_by("address", "template__key")
-        for message in sent:
+        sent = Message.objects.filter(sent_at=moment, channel="email").select_related("template").defer("context")
+        is_scanned, verdicts = moment > self.end - timedelta(days=30), []
+        for message in sent.order_by("address", "template__key"):
             person = self.by_email.get(message.address)
-            if person is None or self.random.random() > person.opens:
+            if person is None:
                 continue
-            about = {"message": message.pk, "template": message.template.key, "journey": message.journey_key}
-            opened_at = moment + timedelta(hours=self.random.expovariate(0.35), minutes=3)
-            self._open(person, message, opened_at, about)
+            if verdict := self.returns.verdict(message, person, moment + timedelta(minutes=8)):
+                verdicts.append(verdict)
+            if is_scanned and not verdict:
+                self.hits += scanned(message, person, self.links.of(message, moment), moment)
+            if self.returns.comes_back(person) or self.random.random() > person.opens:
+                continue
+            self._open(person, message, moment + timedelta(hours=self.random.expovariate(0.35), minutes=3))
+        if verdicts:
+            self.plan(moment + timedelta(minutes=9), returns.planned(verdicts))
 
-    def _open(self, person: Person, message: Message, at: datetime, about: dict[str, Any]) -> None:
-        self.plan(at, lambda at: self._event(person, "email.opened", "email", at, about))
+    def _hit(self, hit: Taken) -> None:
+        """Seen by the tick after it happened."""
+        self.plan(hit.hit_at, lambda at: self.hits.append(hit))
+
+    def _open(self, person: Person, message: Message, at: datetime) -> None:
+        self._hit(opened(message, person, at))
         if self.random.random() < person.clicks * _APPEAL.get(message.template.key, 1):
-            self._click(person, message, at + timedelta(seconds=self.random.randrange(20, 300)), about)
+            self._click(person, message, at + timedelta(seconds=self.random.randrange(20, 300)))
         elif message.message_class == "marketing" and self.random.random() < 0.012:
             self.plan(at + timedelta(minutes=1), lambda at: self._unsubscribe(message.contact_id, at))
 
-    def _click(self, person: Person, message: Message, at: datetime, about: dict[str, Any]) -> None:
-        path = "/pricing" if message.template.key in ("savings", "pro-offer", "trial-ends") else "/guides/full-calendar"
-        about = {**about, "url": f"https://lumeo.example{path}"}
-        self.plan(at, lambda at: self._event(person, "email.clicked", "email", at, about))
-        page = {"url": f"https://lumeo.example{path}", "path": path, "title": path.rsplit("/", 1)[-1]}
+    def _click(self, person: Person, message: Message, at: datetime) -> None:
+        links = self.links.of(message, at)
+        if not links:
+            return
+        link, url = links[0]
+        self._hit(clicked(message, person, link, at))
+        path = urlsplit(url).path
+        page = {"url": url, "path": path, "title": path.rsplit("/", 1)[-1]}
         self.plan(at + timedelta(seconds=4), lambda at: self._event(person, "page.viewed", "web", at, page))
         if message.template.key == "webinar-invite" and self.random.random() < 0.6:
             for deed in webinar(self.random, at + timedelta(minutes=4), person):
@@ -294,9 +341,15 @@ class _World:
             )
 
     def _unsubscribe(self, contact_id: int, at: datetime) -> None:
-        contact = Contact.objects.filter(pk=contact_id, merged_into=None).first()
-        if contact:
-            record_consent(contact=contact, topic="", channel="email", state="denied", source="preference-page", now=at)
+        """By the link in the mail or by the button beside it; most say why, some in words."""
+        contact = refusing.living(contact_id)
+        if contact is None:
+            return
+        dice = Random(f"leaves {contact.email}")
+        refusing.refuse_all(contact=contact, source=dice.choice(["one-click", "unsubscribe-page"]), now=at)
+        if dice.random() < 0.75:
+            why, comment = dice.choice(_REASONS)
+            refusing.explain_leaving(contact=contact, why=why, comment=comment, now=at + timedelta(seconds=40))
 
     # What sales does ------------------------------------------------------------------------------------------------
 
@@ -305,7 +358,9 @@ class _World:
         if moment.weekday() > 4 or not 7 <= moment.hour <= 15 or moment > self.end - timedelta(hours=30):
             return
         waiting = Lead.objects.unclaimed().filter(created_at__lt=moment - timedelta(hours=3))
-        for lead in waiting.select_related("team").order_by("contact__email", "created_at"):
+        for lead in (
+            waiting.select_related("team").prefetch_related("team__reps").order_by("contact__email", "created_at")
+        ):
             reps = sorted(lead.team.reps.all(), key=lambda user: user.username) if lead.team else []
             if not reps or self.random.random() < 0.45:
                 continue
@@ -326,7 +381,7 @@ class _World:
 
     def _do_tasks(self, moment: datetime) -> None:
         """In the morning the reps do some of what journeys asked of them; the newest tasks wait for you."""
-        if moment.weekday() > 4 or moment.hour != 9 or moment > self.end - timedelta(hours=30):
+        if moment.weekday() > 4 or moment.astimezone(_ZONE).hour != 10 or moment > self.end - timedelta(hours=30):
             return
         waiting = Task.objects.open().filter(created_at__lt=moment - timedelta(hours=20))
         for task in waiting.order_by("contact__email", "created_at", "title"):
@@ -355,6 +410,8 @@ def _traits(person: Person) -> dict[str, Any]:
         "job_title": person.title,
         **office.told_besides(person),
     }
+    if phone := phone_of(person):
+        traits["phone"] = phone
     if person.firm:
         traits["company"] = {
             "name": person.firm.name,

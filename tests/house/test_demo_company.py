@@ -1,5 +1,6 @@
 """The demo company, small: what its people and visitors did in the last weeks stands on the screens, made for real."""
 
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -17,13 +18,32 @@ from contacts.models import (
     Merge,
     RetentionRule,
     StepCursor,
+    Touchpoint,
     Trait,
     Webhook,
 )
 from journey_crm import invariants
 from journey_crm.demo_company import office, world
 from journey_crm.demo_company.people import people
-from messaging.models import Signup, SignupForm
+from messaging import refusing
+from messaging.models import (
+    Brake,
+    Cap,
+    DomainLimit,
+    Feedback,
+    Hit,
+    Link,
+    LintFinding,
+    Message,
+    Reading,
+    ReturnedMail,
+    Signup,
+    SignupForm,
+    Suppression,
+    SuppressionChange,
+    Template,
+    TemplateVersion,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +71,9 @@ def test_every_screen_of_its_last_weeks_has_something_to_show(now):
     assert Export.objects.filter(is_complete=True).count() == 2 and Erasure.objects.count() == 1
     assert RetentionRule.objects.get().handled == 0
     _every_kind_of_journey_lives(now)
+    _messages_of_all_ways_left(now)
+    _some_mail_came_back()
+    _the_brand_drifts_a_little()
     assert not StepCursor.objects.exclude(error="").exists()
     assert not any(invariants.check(invariants.last_tick()).values())
 
@@ -70,6 +93,59 @@ def _every_kind_of_journey_lives(now):
     inside = set(Enrolment.objects.values_list("journey__key", flat=True))
     assert {"education", "trial-tips", "webinar-follow-up", "card-payments"} <= inside
     assert Achievement.objects.filter(kind="goal").exists()
+
+
+def _messages_of_all_ways_left(now):
+    sent = Message.objects.filter(state="sent")
+    assert {"email", "onsite", "alert"} <= set(sent.values_list("channel", flat=True))
+    # By SMS to whoever left a telephone; in a life as short as this one perhaps nobody did.
+    assert Message.objects.filter(channel="sms", template__key="webinar-sms").exists()
+    assert {"blocks", "mjml", "markdown", "text"} == set(Template.objects.values_list("body_format", flat=True))
+    version = TemplateVersion.objects.filter(template__key="card-payments").latest("pk")
+    assert "tereza" in version.content["reusable"] and version.content["utm"]["params"]["utm_source"] == "lumeo"
+    assert Link.objects.filter(url__contains="utm_campaign=card-payments").exists()
+    # Opens and clicks are judged like real ones.
+    reasons = set(Hit.objects.values_list("machine_reason", flat=True))
+    assert {"", "apple_privacy", "gmail_privacy"} <= reasons and reasons & {"honeypot", "scanner"}
+    assert not Hit.objects.filter(is_told=False).exists()
+    told = set(Touchpoint.objects.filter(kind="email.clicked").values_list("is_machine", flat=True))
+    assert told == {True, False}
+    assert not DomainLimit.objects.filter(is_active=True).exists()
+    assert DomainLimit.objects.exclude(warm_up_from=None).exists() and Cap.objects.get().topic.key == "offers"
+
+
+def _some_mail_came_back():
+    assert {"hard", "complaint"} <= set(Feedback.objects.values_list("verdict", flat=True))
+    assert {"bounced", "complained", "manual", "legal_hold"} <= set(
+        Suppression.objects.values_list("reason", flat=True)
+    )
+    assert {"added", "removed"} == set(SuppressionChange.objects.values_list("action", flat=True))
+    letters = ReturnedMail.objects.filter(state="dead")
+    assert letters.count() == letters.values("reason").distinct().count() == 3
+    assert ReturnedMail.objects.filter(state="handled").exists()
+    assert Message.objects.get(state="uncertain").channel == "email"
+    # One complaint is no reason to hold everything back.
+    assert not Brake.objects.exists()
+
+
+def _the_brand_drifts_a_little():
+    found = LintFinding.objects.open()
+    assert {"off_brand_colour", "off_brand_font", "banned_word", "missing_translation"} <= set(
+        found.values_list("rule", flat=True)
+    )
+    assert not found.filter(severity="error").exists()
+    assert LintFinding.objects.exclude(muted_at=None).get().rule == "glossary"
+    assert Reading.objects.get(template__key="renewal-soon").colours == {"#a3123a": 6}
+
+
+def test_people_who_leave_say_why(now):
+    world.make_users()
+    contact = Contact.objects.create(email="leaves@studio.example", language="cs", created_at=now, updated_at=now)
+    life = world._World(Random(1), [], [], now - timedelta(days=1), now)
+    life._unsubscribe(contact.pk, now)
+    said = ConsentChange.objects.filter(contact=contact, topic="", state="denied")
+    assert said.get(channel="email").source in ("one-click", "unsubscribe-page")
+    assert all(why in refusing.WHY for why, _comment in world._REASONS)
 
 
 def test_its_webhook_never_sends_anything_from_the_machine_of_who_looks_at_it(now):
