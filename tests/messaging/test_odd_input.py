@@ -1,10 +1,14 @@
 """What no form of ours sends, sent all the same: refused by name or taken for what it means, and nothing breaks."""
 
+import json
+
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from contacts.models import Contact
+from contacts import tokens as api_tokens
+from contacts.models import Contact, Identity
 from messaging import tokens
 from messaging.models import Signup, SignupForm
 
@@ -67,3 +71,11 @@ def test_the_editor_takes_any_name_of_a_contact(client, admin_user, brand, make_
         for name in ("draw", "draw_mail"):
             answer = client.post(reverse(f"admin:messaging_template_{name}"), told | {"contact": contact})
             assert answer.status_code == 200, (name, contact)
+
+
+@pytest.mark.parametrize("who", [{"anonymousId": "\0"}, {"anonymousId": "anna", "userId": "eva\0"}])
+def test_a_visitor_with_an_impossible_id_is_nobody(anonymous, admin_user, make_contact, now, who):
+    Identity.objects.create(kind="anonymous_id", value="anna", contact=make_contact(), created_at=now)
+    key = api_tokens.issue(user=admin_user, scopes=["track"], name="web", now=timezone.now())[1]
+    answer = anonymous.post("/v1/onsite", json.dumps({"writeKey": key} | who), content_type="text/plain")
+    assert (answer.status_code, answer.json()) == (200, {"message": None})
