@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from messaging import liquid
 
@@ -54,7 +54,11 @@ _ALIGN = Part(
     "align",
     "choice",
     gettext_lazy("Align"),
-    choices=(("left", gettext_lazy("left")), ("center", gettext_lazy("centre")), ("right", gettext_lazy("right"))),
+    choices=(
+        ("left", pgettext_lazy("alignment", "left")),
+        ("center", gettext_lazy("centre")),
+        ("right", gettext_lazy("right")),
+    ),
     default="left",
 )
 _ALT = gettext_lazy("Say in words what the picture shows: many people see no pictures.")
@@ -89,7 +93,7 @@ KINDS: dict[str, Kind] = {
         (
             Part("url", "picture", gettext_lazy("Address of the picture"), True),
             Part("alt", "line", gettext_lazy("What it shows"), True, missing=_ALT),
-            Part("link", "url", gettext_lazy("Leads to")),
+            Part("link", "url", pgettext_lazy("link", "Leads to")),
             Part("width", "number", gettext_lazy("Width in pixels"), least=16, most=600),
         ),
     ),
@@ -99,11 +103,17 @@ KINDS: dict[str, Kind] = {
         gettext_lazy("The one thing that people should do"),
         (
             Part("text", "line", gettext_lazy("Words"), True),
-            Part("link", "url", gettext_lazy("Leads to"), True, missing=gettext_lazy("Say where the button leads.")),
+            Part(
+                "link",
+                "url",
+                pgettext_lazy("link", "Leads to"),
+                True,
+                missing=gettext_lazy("Say where the button leads."),
+            ),
             Part(
                 "look",
                 "choice",
-                gettext_lazy("Look"),
+                pgettext_lazy("of a button", "Look"),
                 choices=(("full", gettext_lazy("filled")), ("plain", gettext_lazy("outlined"))),
                 default="full",
             ),
@@ -126,7 +136,7 @@ KINDS: dict[str, Kind] = {
             Part("alt", "line", gettext_lazy("What it shows")),
             Part("text", "text", gettext_lazy("Text")),
             Part("price", "line", gettext_lazy("Price")),
-            Part("link", "url", gettext_lazy("Leads to")),
+            Part("link", "url", pgettext_lazy("link", "Leads to")),
             Part("label", "line", gettext_lazy("Words of the button")),
         ),
     ),
@@ -136,7 +146,7 @@ KINDS: dict[str, Kind] = {
         gettext_lazy("Where else people find you"),
         (Part("links", "links", gettext_lazy("Links"), True), _ALIGN),
     ),
-    "divider": Kind(gettext_lazy("Line"), "minus", gettext_lazy("A thin line between two parts"), ()),
+    "divider": Kind(pgettext_lazy("in a mail", "Line"), "minus", gettext_lazy("A thin line between two parts"), ()),
     "spacer": Kind(
         gettext_lazy("Space"),
         "up-down",

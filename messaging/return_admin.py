@@ -248,8 +248,8 @@ class BrakeAdmin(admin.ModelAdmin):
     actions = None
     change_list_template = "messaging/brake_change_list.html"
     why_empty = gettext_lazy(
-        "When three or more people, and 0.3 % of the last 1,000 marketing mails, complain, all marketing waits until "
-        "somebody lets it go again: beyond that mail providers take everything we send for spam."
+        "When three or more people, and 0.3 per cent of the last 1,000 marketing mails, complain, all marketing waits "
+        "until somebody lets it go again: beyond that mail providers take everything we send for spam."
     )
 
     @admin.display(description=gettext_lazy("why"))

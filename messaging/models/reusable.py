@@ -80,7 +80,8 @@ class ReusableBlock(models.Model):
             for path, block, _around in blocks.walk(written):
                 # One in another could end in a circle.
                 if block["kind"] == "reusable":
-                    return [f"{path}: {_('A reusable block holds no other.')}"]
+                    said = _("A reusable block holds no other.")
+                    return [f"{path}: {said}"]
         return [one.sentence for one in check(content) if one.is_unsendable and one.field == "body"]
 
 

@@ -11,7 +11,8 @@ from contacts.models import Contact
 from journey_crm.invariants import check
 from messaging import throttle
 from messaging.delivery import deliver, sweep
-from messaging.gates import arbitrate, explain_message, why
+from messaging.explaining import explain_message, why
+from messaging.gates import arbitrate
 from messaging.models import Departure, DomainLimit, Message, Pace
 
 MINUTE = timedelta(minutes=1)
