@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -71,6 +72,30 @@ def test_the_editor_takes_any_name_of_a_contact(client, admin_user, brand, make_
         for name in ("draw", "draw_mail"):
             answer = client.post(reverse(f"admin:messaging_template_{name}"), told | {"contact": contact})
             assert answer.status_code == 200, (name, contact)
+
+
+def test_whoever_may_only_look_sees_the_whole_brand_kit(client, django_user_model, brand):
+    brand.colours, brand.tone = {"primary": "#123456"}, {"words_per_sentence": 17, "address": {"cs": "formal"}}
+    brand.languages, brand.banned_words = ["en", "cs"], {"": ["cheap"], "cs": ["levn*"]}
+    brand.glossary, brand.legal = {"cs": {"e-mail": ["mejl*"]}}, {"en": "A <b>legal</b> text"}
+    brand.save()
+    looker = django_user_model.objects.create_user("looker", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_brand"))
+    client.force_login(looker)
+    shown = client.get("/admin/messaging/brand/1/change/").content.decode()
+    for told in (
+        "#123456",
+        "17",
+        "formal",
+        "en, cs",
+        "cheap",
+        "cs: levn*",
+        "e-mail: mejl*",
+        "A &lt;b&gt;legal&lt;/b&gt;",
+    ):
+        assert told in shown, told
+    assert "None" not in shown
+    assert client.post("/admin/messaging/brand/1/change/", {"name": "Mine"}).status_code == 403
 
 
 @pytest.mark.parametrize("who", [{"anonymousId": "\0"}, {"anonymousId": "anna", "userId": "eva\0"}])
