@@ -79,7 +79,9 @@ def _of_language(content: Mapping[str, Any], language: str, around: Around) -> l
     sources = {names[name]: text for name, text in texts.items()}
     body = names["body"]
     subject, preheader = (said[names[name]][0] if said[names[name]] else "" for name in ("subject", "preheader"))
-    found += linter_looks.of_the_law(look, content, language, body)
+    # Only MJML's own style sheet leaves with the mail; all others are where they apply.
+    styled = linter_looks.look_at(letter, with_sheets=True) if content["body_format"] == "mjml" else look
+    found += linter_looks.of_the_law(styled, content, language, body)
     found += linter_looks.of_looks(look, language, body, texts["body"])
     found += linter_looks.of_links(look, language, body, texts["body"], around.dead)
     found += linter_looks.of_size(letter, look, language, body)

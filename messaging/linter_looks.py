@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from messaging import colours, markup
+from messaging import colours, linter_styles, markup
 from messaging.linter_rules import MOST_BYTES, Problem, problem
 
 LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
@@ -171,11 +171,29 @@ def _styled(here: _Style, values: Mapping[str, str]) -> _Style:
     is_hidden = (
         style.get("display") == "none"
         or style.get("visibility") in ("hidden", "collapse")
-        or style.get("opacity") in ("0", "0.0")
+        or _share(style.get("opacity", "1")) < 0.1
+        # Far off the page, or cut away.
+        or any(
+            _is_far(style.get(name, "")) for name in ("left", "top", "right", "bottom", "text-indent", "margin-left")
+        )
+        or style.get("clip", "auto") != "auto"
+        or "scale(0" in style.get("transform", "")
+        or (style.get("width", "").removesuffix("px") == "0" and "hidden" in style.get("overflow", ""))
         or (style.get("max-height", "").removesuffix("px") == "0" or style.get("height", "").removesuffix("px") == "0")
     )
-    said["is_hidden"] = here.is_hidden or is_hidden
+    said["is_hidden"] = here.is_hidden or bool(is_hidden)
     return replace(here, **said)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return 1.0
+
+
+def _is_far(length: str) -> bool:
+    return bool(re.match(r"-\d{3,}", length))
 
 
 def _declarations(style: str) -> Iterator[tuple[str, str]]:
@@ -185,10 +203,14 @@ def _declarations(style: str) -> Iterator[tuple[str, str]]:
             yield name.strip().lower(), value.replace("!important", "").strip().lower()
 
 
-def look_at(letter: markup.Letter) -> Look:
-    """What people will see of a letter, whose addresses are those that people wrote, not the tracked ones."""
+def look_at(letter: markup.Letter, *, with_sheets: bool = False) -> Look:
+    """What people will see of a letter, whose addresses are those that people wrote, not the tracked ones.
+
+    `with_sheets`: as the style sheets in its head have it.
+    """
+    html = _flat(letter, lambda number: letter.links[number] if number < len(letter.links) else "")
     reader = _Reader()
-    reader.feed(_flat(letter, lambda number: letter.links[number] if number < len(letter.links) else ""))
+    reader.feed(linter_styles.in_place(html) if with_sheets else html)
     reader.close()
     return reader.look
 

@@ -5,7 +5,7 @@ language, not once for a mail.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape, unescape
 from html.parser import HTMLParser
@@ -20,7 +20,6 @@ from markdown_it import MarkdownIt
 
 from messaging import blockmarkup, blocks, frame, plaintext, utm
 
-_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _MARK = re.compile(r"xLQ(\d+)Qx|<!--LQ(\d+)-->|&lt;!--LQ(\d+)--&gt;")
 # Around a link whose address is only known for each person; `plain()` lets no value contain these characters.
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -52,20 +51,44 @@ class Hidden:
 
     def in_attribute(self, source: str) -> str:
         """A text for an attribute: all of its Liquid behind marks that are words."""
-        return _LIQUID.sub(lambda match: self.mark(match[0]), source)
+        parts, done = [], 0
+        for start, end in liquid_in(source):
+            parts += [source[done:start], self.mark(source[start:end])]
+            done = end
+        return "".join([*parts, source[done:]])
 
 
 def hide(source: str, hidden: Hidden) -> str:
     """Puts marks in the place of Liquid: a word for a value, a comment for a tag, which may stand between rows."""
+    parts, done = [], 0
+    # Where each of these stands last before the place that is looked at.
+    last = {"<": -1, ">": -1, "](": -1, ")": -1}
+    for start, end in liquid_in(source):
+        for sign, place in last.items():
+            last[sign] = max(place, source.rfind(sign, max(done - 1, 0), start))
+        is_inside_tag = last["<"] > last[">"]
+        is_inside_link = last["]("] > last[")"]
+        is_tag = source[start + 1] == "%" and not is_inside_tag and not is_inside_link
+        parts += [source[done:start], hidden.mark(source[start:end], is_tag=is_tag)]
+        # What stands in Liquid itself counts, too.
+        for sign, place in last.items():
+            last[sign] = max(place, source.rfind(sign, start, end))
+        done = end
+    return "".join([*parts, source[done:]])
 
-    def mark(match: re.Match) -> str:
-        before = source[: match.start()]
-        is_inside_tag = before.rfind("<") > before.rfind(">")
-        is_inside_link = before.rfind("](") > before.rfind(")")
-        is_tag = match[0].startswith("{%") and not is_inside_tag and not is_inside_link
-        return hidden.mark(match[0], is_tag=is_tag)
 
-    return _LIQUID.sub(mark, source)
+def liquid_in(source: str) -> Iterator[tuple[int, int]]:
+    """Where values and tags of Liquid begin and end. What never ends is none, and is looked for once only."""
+    place, endless = 0, set()
+    while (start := source.find("{", place)) >= 0:
+        place, closing = start + 1, {"{": "}}", "%": "%}"}.get(source[start + 1 : start + 2], "")
+        if closing and closing not in endless:
+            end = source.find(closing, start + 2)
+            if end < 0:
+                endless.add(closing)
+            else:
+                place = end + 2
+                yield start, place
 
 
 # Markup to HTML ------------------------------------------------------------------------------------------------------
@@ -143,7 +166,51 @@ def check_address(url: str, hidden: Hidden | None = None) -> None:
         raise MarkupError(_("A link must begin with https://, http://, mailto: or tel:, not %(url)r.") % {"url": shown})
 
 
+# Deeper than people nest, and far from where the native readers below run out of stack, which ends the whole process.
+MOST_DEPTH = 100
+# A tag whole, with its quoted values, or what only looks like one.
+_TAG = re.compile(
+    r"<!--.*?-->|<[!?][^>]*>|</[^a-zA-Z>][^>]*>"
+    r"|<(/?)([a-zA-Z][^\s/>]*)(?:=\s*\"[^\"]*\"|=\s*'[^']*'|[^>=]|=)*+(?:>|\Z)",
+    re.DOTALL,
+)
+_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+# In HTML these end each other, so that they may be left open.
+_ENDED = {"p", "li", "td", "th", "tr", "tbody", "thead", "tfoot", "dd", "dt", "option", "colgroup", "caption"}
+# Within these no end tag ends what began outside.
+_WALLS = {
+    "table", "object", "applet", "marquee", "template", "select", "svg", "math", "style", "title", "textarea",
+    "script", "iframe", "noembed", "noframes", "noscript", "xmp", "plaintext",
+}  # fmt: skip
+
+
+def _check_depth(source: str, *, is_html: bool) -> None:
+    """Raises MarkupError where tags stand in each other too deep, too many are left open, or one does not end.
+
+    Where one does not end, the readers below begin anew at each "<", which takes as long as the square of the text.
+    """
+    stack: list[str] = []
+    for match in _TAG.finditer(source):
+        if match[2] and not match[0].endswith(">"):
+            raise MarkupError(_("The tag %(tag)s does not end.") % {"tag": match[0][:60]})
+        name = (match[2] or "").lower()
+        if not name or name in _VOID or (is_html and name in _ENDED) or (not is_html and match[0].endswith("/>")):
+            continue
+        if not match[1]:
+            stack.append(name)
+            if len(stack) > MOST_DEPTH:
+                raise MarkupError(_("More than %(most)d tags stand in each other. Close them.") % {"most": MOST_DEPTH})
+            continue
+        for place in range(len(stack) - 1, -1, -1):
+            if stack[place] == name:
+                del stack[place]
+                break
+            if stack[place] in _WALLS:
+                break
+
+
 def _clean(html: str, hidden: Hidden) -> str:
+    _check_depth(html, is_html=True)
     inspector = _Inspector(hidden, is_strict=False)
     inspector.feed(html)
     inspector.close()
@@ -160,7 +227,7 @@ def _clean(html: str, hidden: Hidden) -> str:
 
 
 _COMMENT = re.compile(r"<!--(?!LQ\d+-->).*?(?:-->|\Z)", re.DOTALL)
-_STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
+_STYLE = re.compile(r"<style[^>]*>(.*?)(?:</style>|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 def _from_markdown(source: str, hidden: Hidden) -> tuple[str, str]:
@@ -169,6 +236,7 @@ def _from_markdown(source: str, hidden: Hidden) -> tuple[str, str]:
 
 def _from_html(source: str, hidden: Hidden) -> tuple[str, str]:
     source = _COMMENT.sub("", source)
+    _check_depth(source, is_html=True)
     styles = "\n".join(_STYLE.findall(source)).replace("<", "")
     return _clean(source, hidden), styles
 
@@ -180,6 +248,7 @@ def _from_mjml(source: str, hidden: Hidden, language: str) -> str:
         raise MarkupError(_("MJML may not include other files."))
     if "lang=" not in source.split(">", 1)[0]:
         source = re.sub(r"<mjml", f'<mjml lang="{language}"', source, count=1)
+    _check_depth(source, is_html=False)
     try:
         html = str(mrml.to_html(source).content)
     except Exception as error:

@@ -27,6 +27,8 @@ def reader(anonymous_id: str, user_id: str) -> int | None:
 
     A user id alone opens nothing: it can be guessed, and the write key stands in public pages.
     """
+    if "\0" in anonymous_id or "\0" in user_id:
+        return None  # no identity of ours holds one, and PostgreSQL could not be asked for it
     rows = Identity.objects.filter(contact__erased_at=None, contact__merged_into=None)
     found = rows.filter(kind="anonymous_id", value=anonymous_id).values_list("contact", flat=True).first()
     if found is None or not user_id:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -25,11 +27,19 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
         if request.method != "POST":
             return page(request, "messaging/unsubscribe.html", token=token)
         if person is not None:
-            if "List-Unsubscribe" in request.POST:
+            if _is_one_click(request):
                 _refuse_all(request, message, person, source="one-click", words="")
             else:
                 _refuse_all(request, message, person, source="unsubscribe-page", words=_("Yes, unsubscribe me"))
         return _left(request, token, person)
+
+
+def _is_one_click(request: HttpRequest) -> bool:
+    """Whether a mail program pressed. A body that nobody can read is no page of ours, and a press all the same."""
+    try:
+        return "List-Unsubscribe" in request.POST
+    except (BadRequest, MultiPartParserError, SuspiciousOperation, UnreadablePostError):
+        return True
 
 
 def _left(request: HttpRequest, token: str, person: Contact | None, **more: Any) -> HttpResponse:

@@ -272,7 +272,7 @@ def most_a_week(choice: str) -> int | None:
     """How many at most: a number, or "" for no limit of their own. Raises NotUnderstood."""
     if choice == "":
         return None
-    if not (choice.isascii() and choice.isdigit() and 1 <= int(choice[:4]) <= 100):
+    if not (choice.isascii() and choice.isdigit() and len(choice) < 4 and 1 <= int(choice) <= 100):
         raise NotUnderstood("most", _("A limit is from 1 to 100 messages in 7 days."))
     return int(choice)
 

@@ -126,6 +126,11 @@ def _is_hasty(one: SignupForm, stamp: str) -> bool:
     return True
 
 
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL keeps it: no NUL, and no half of a surrogate pair, which JSON can bring."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
+
+
 def _take(request: HttpRequest, one: SignupForm, said: Mapping[str, str], *, is_hasty: bool) -> dict[str, str]:
     """Takes a sign-up in; what is wrong with it by field, or nothing."""
     now = timezone.now()
@@ -137,8 +142,9 @@ def _take(request: HttpRequest, one: SignupForm, said: Mapping[str, str], *, is_
             (attributes if name in own else told)[name] = value
     if not told["email"]:
         return {"email": _("Please fill in your e-mail address.")}
-    if any("\0" in value for value in (*told.values(), *attributes.values())):
-        return {"email": _("This is not valid.")}
+    for name, value in (*told.items(), *attributes.items()):
+        if not _is_storable(value):
+            return {name: _("This is not valid.")}
     try:
         record = Reader(now).read(0, {**told, **({"attributes": attributes} if attributes else {})})
     except Wrong as wrong:

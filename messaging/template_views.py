@@ -56,6 +56,7 @@ def _may(request: HttpRequest, *verbs: str) -> None:
 def person(request: HttpRequest, wanted: str) -> Contact | None:
     """The contact with this number or address, if the user may see them."""
     people = Contact.objects.visible_to(request.user).living().select_related("company")
+    wanted = wanted.replace("\0", "")
     which = {"pk": int(wanted)} if wanted.isdecimal() and len(wanted) < 19 else {"email": wanted.strip().lower()}
     return people.filter(**which).first()
 
