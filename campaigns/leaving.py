@@ -133,7 +133,9 @@ def _exits(version: JourneyVersion, now: datetime, names: Vocabulary) -> list[tu
 
 def note_exposure(after: int, upto: int) -> int:
     """Notes when the first message of each enrolment left, as far as a window tells; of how many enrolments."""
-    return SQL["note_exposure"].run(after=after, upto=upto, sent=channels.kinds("sent"))
+    return SQL["note_exposure"].run(
+        after=after, upto=upto, sent=channels.kinds("sent"), channels=list(channels.CHANNELS)
+    )
 
 
 def end(now: datetime, people: Fragment, reason: Fragment) -> int:

@@ -45,16 +45,19 @@ WHERE contact_id IN ({people}) AND version_id = ANY(%(asking)s::bigint[])
 
 -- note_exposure --
 -- When the first message of each enrolment left, as far as a window tells of it.
-UPDATE campaigns_enrolment e SET exposed_at = first.sent_at
-FROM (
-    SELECT m.enrolment_id, min(t.occurred_at) AS sent_at
+WITH told AS MATERIALIZED (
+    SELECT CASE WHEN t.properties->>'message' ~ '^[0-9]{1,18}$' THEN (t.properties->>'message')::bigint END AS message_id,
+        t.occurred_at
     FROM contacts_touchpoint t
-    JOIN messaging_message m ON m.id = CASE WHEN t.properties->>'message' ~ '^[0-9]{1,18}$'
-                                            THEN (t.properties->>'message')::bigint END
-    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = ANY(%(sent)s::text[]) AND t.source = t.channel
-      AND m.enrolment_id IS NOT NULL
-    GROUP BY m.enrolment_id) first
-WHERE e.id = first.enrolment_id AND e.exposed_at IS NULL;
+    WHERE t.id > %(after)s AND t.id <= %(upto)s AND t.kind = ANY(%(sent)s::text[]) AND t.source = ANY(%(channels)s::text[])
+), first AS (
+    SELECT m.enrolment_id, min(told.occurred_at) AS sent_at
+    FROM told JOIN messaging_message m ON m.id = told.message_id
+    WHERE m.enrolment_id IS NOT NULL
+    GROUP BY m.enrolment_id
+)
+UPDATE campaigns_enrolment e SET exposed_at = first.sent_at
+FROM first WHERE e.id = first.enrolment_id AND e.exposed_at IS NULL;
 
 -- reach_goals --
 -- Writes down who reached which goal, under way or after it; each once for each enrolment. What was reached answers,
