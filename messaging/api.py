@@ -44,15 +44,15 @@ class TemplateSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class CountSerializer(serializers.Serializer):
+class HitCountSerializer(serializers.Serializer):
     times = serializers.IntegerField()
     people = serializers.IntegerField()
 
 
-class CountsSerializer(serializers.Serializer):
-    human = CountSerializer()
-    privacy = CountSerializer()
-    machine = CountSerializer()
+class HitCountsSerializer(serializers.Serializer):
+    human = HitCountSerializer()
+    privacy = HitCountSerializer()
+    machine = HitCountSerializer()
 
 
 class LinkClicksSerializer(serializers.Serializer):
@@ -65,8 +65,8 @@ class LinkClicksSerializer(serializers.Serializer):
 
 
 class ClicksSerializer(serializers.Serializer):
-    clicks = CountsSerializer()
-    opens = CountsSerializer()
+    clicks = HitCountsSerializer()
+    opens = HitCountsSerializer()
     links = LinkClicksSerializer(many=True)
 
 

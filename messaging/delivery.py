@@ -33,7 +33,8 @@ SQL = load(__file__)
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-BATCH = 1000
+# A pause waits for what is claimed.
+BATCH = 500
 # At most so many are in doubt after a worker's sudden death; more only where more connections are kept busy by them.
 WINDOW = 100
 _A_CONNECTION = 4

@@ -21,6 +21,7 @@ from campaigns.models import Due, Journey, Node, Visit
 from contacts.models import Field, StepCursor
 from contacts.stream import Step, run_step
 from journey_crm.benches import Result, Stopwatch, run_sql
+from journey_crm.benches.deliver import brand
 from messaging.models import Message, Template, Topic
 
 ROWS = 500_000
@@ -74,6 +75,7 @@ def _publish(now: datetime) -> Journey:
             {"key": "wait", "wait": "3d"},
         ],
     }
+    brand()
     publishing.save_draft(journey=journey, definition=definition, by=None, now=now)
     publishing.publish(journey=journey, by=None, now=now)
     journey.refresh_from_db()

@@ -14,10 +14,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from messaging.channels import Outgoing
+# As a process of its own the sink knows nothing of Django's apps.
+if TYPE_CHECKING:
+    from messaging.channels import Outgoing
 
 _SBIN = "/usr/sbin:/usr/lib/postfix/sbin:/usr/local/sbin"
 
@@ -71,7 +74,7 @@ def rate_of_source(port: int, connections: int, mails: int, size: int) -> float 
     return mails / (time.perf_counter() - begin)
 
 
-def send_bare(port: int, mails: Sequence[Outgoing], connections: int) -> None:
+def send_bare(port: int, mails: "Sequence[Outgoing]", connections: int) -> None:
     """Hands over mails as fast as a client can that obeys RFC 2920: a text and the next envelope leave together.
 
     Everything is built before. Raises RuntimeError if a mail is not taken.

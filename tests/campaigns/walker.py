@@ -25,7 +25,8 @@ LEFT = {"sent", "uncertain"}
 OVER = {*LEFT, "skipped", "failed", "cancelled"}
 # Another day may help: worth another try, day by day for a week, where a step says `on_skip: wait`.
 PASSING = {
-    "capped", "expired", "paused", "no_consent", "no_address", "invalid_address", "render_error", "no_brand", "gave_up",
+    "capped", "expired", "paused", "quiet_hours", "no_consent", "no_address", "invalid_address", "render_error",
+    "no_brand", "gave_up",
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ NO_RULES = {
     "messaging.ReusableBlock": {"translations"},
     "messaging.Template": {"translations", "utm"},
     "messaging.TemplateVersion": {"content", "link_counts"},
-    "messaging.Topic": {"names"},
+    "messaging.Topic": {"names", "descriptions"},
     "messaging.UtmRules": {"hosts"},
 }
 OURS = {"contacts", "scoring", "messaging", "growth", "leads", "campaigns", "insights", "journey_crm"}
