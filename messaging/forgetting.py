@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Func, IntegerField, Q, Value
+from django.db.models.lookups import GreaterThan
 
 from contacts.erasure import Traces
 from messaging.channels import maildir, sms
@@ -24,6 +25,15 @@ from messaging.models import (
 )
 
 
+def _quotes(text: str) -> GreaterThan:
+    """The condition that the bytes of a dead letter hold a text."""
+    place = Func(
+        Value(text.encode()), F("raw"), template="position(%(expressions)s)", arg_joiner=" IN ",
+        output_field=IntegerField(),
+    )  # fmt: skip
+    return GreaterThan(place, 0)
+
+
 def forget_mail(traces: Traces) -> Mapping[str, int]:
     """Withdraws what has not left, and clears addresses, clicks not counted yet, personal links and mails on disk."""
     messages = list(Message.objects.filter(contact__in=traces.ids).values_list("pk", flat=True))
@@ -35,10 +45,8 @@ def forget_mail(traces: Traces) -> Mapping[str, int]:
     spelt = {way for one in traces.texts for way in (one, quote(one), quote(one, safe=""))}
     links = reduce(or_, [Q(url__icontains=one) for one in spelt], Q(pk__in=[]))
     # Dead letters quote the person's address, or words of theirs.
-    needles = [one.encode() for one in traces.texts]
-    letters = ReturnedMail.objects.exclude(raw=b"").extra(  # noqa: S610  no bytes operator in the ORM
-        where=["EXISTS (SELECT FROM unnest(%s::bytea[]) AS needle WHERE position(needle IN raw) > 0)"], params=[needles]
-    )
+    quoting = reduce(or_, [Q(_quotes(one)) for one in traces.texts], Q(pk__in=[]))
+    letters = ReturnedMail.objects.exclude(raw=b"").filter(quoting)
     # What servers said is theirs; that it came back is counted.
     Feedback.objects.filter(message_id__in=messages).update(code="", detail="")
     kind, _colon, path = settings.EMAIL_URL.partition(":")

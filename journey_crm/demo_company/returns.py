@@ -70,7 +70,7 @@ class Returns:
             try:
                 delivery.deliver(now=now, limit=1, worker="mail-2")
             except FailpointError:
-                delivery.sweep(now + delivery.LEASE)
+                delivery.sweep(now + 2 * delivery.LEASE)
 
 
 def tell(verdicts: list[Verdict], now: datetime) -> None:
