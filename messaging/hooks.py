@@ -32,7 +32,7 @@ def _refused(scheme: str) -> HttpResponse:
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    length = request.META.get("CONTENT_LENGTH") or "0"
+    length = request.headers.get("content-length") or "0"
     return not length.isdecimal() or int(length) > MOST_BYTES
 
 
