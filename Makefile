@@ -42,6 +42,7 @@ demo: install ## put the demo company back as it was on the first run
 
 lock: dev ## compile the locked requirements from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) pyproject.toml --extra prediction -c requirements.txt -o requirements-prediction.txt
 	$(LOCK) pyproject.toml --group test -c requirements.txt -o requirements-test.txt
 	$(LOCK) pyproject.toml --group test --group check -c requirements.txt -o requirements-dev.txt
 

@@ -1,0 +1,14 @@
+"""The tables of this app, by subject; import them from here."""
+
+from leads.models.leads import Lead, LeadQuerySet, RejectReason
+from leads.models.tasks import Task, TaskQuerySet
+from leads.models.teams import Team
+
+__all__ = [
+    "Lead",
+    "LeadQuerySet",
+    "RejectReason",
+    "Task",
+    "TaskQuerySet",
+    "Team",
+]

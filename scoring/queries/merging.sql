@@ -1,0 +1,157 @@
+-- settle_ledger --
+-- In a merge: books a day on which several of those who become one earned points by one rule as the one day it is, into
+-- the row that stays; the others are dropped by the merge itself.
+WITH mine AS (
+    SELECT entry.id, coalesce(pair.survivor, entry.contact_id) AS contact_id, entry.rule_id, entry.day,
+        entry.touchpoint_ids, entry.occurred_ats, pair.loser IS NOT NULL AS is_loser
+    FROM scoring_scoreentry entry
+    LEFT JOIN pair ON pair.loser = entry.contact_id
+    WHERE entry.contact_id IN (SELECT loser FROM pair UNION SELECT survivor FROM pair)
+        AND cardinality(entry.touchpoint_ids) > 0
+), clashing AS (
+    SELECT contact_id, rule_id, day, (array_agg(id ORDER BY is_loser, id))[1] AS keeper
+    FROM mine
+    GROUP BY contact_id, rule_id, day
+    HAVING count(*) > 1
+), events AS (
+    SELECT DISTINCT clashing.keeper, clashing.rule_id, clashing.day, event.id, event.occurred_at
+    FROM clashing
+    JOIN mine USING (contact_id, rule_id, day)
+    CROSS JOIN LATERAL unnest(mine.touchpoint_ids, mine.occurred_ats) AS event (id, occurred_at)
+), earned AS (
+    SELECT events.keeper, events.day, events.id, events.occurred_at, rule.half_life,
+        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
+            abs(rule.points),
+            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
+                PARTITION BY events.keeper ORDER BY events.occurred_at, events.id
+            ) - 1)
+        )) END AS points
+    FROM events JOIN scoring_scorerule rule ON rule.id = events.rule_id
+), booked AS (
+    SELECT keeper, sum(points) AS points,
+        sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
+            date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END
+        ) AS weight,
+        half_life, array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids,
+        array_agg(occurred_at ORDER BY occurred_at, id) AS occurred_ats,
+        array_agg(points ORDER BY occurred_at, id) AS event_points
+    FROM earned
+    GROUP BY keeper, half_life
+)
+UPDATE scoring_scoreentry entry
+SET points = booked.points, weight = booked.weight, half_life = booked.half_life,
+    touchpoint_ids = booked.touchpoint_ids, occurred_ats = booked.occurred_ats, event_points = booked.event_points
+FROM booked
+WHERE entry.id = booked.keeper
+
+-- settle_scores --
+-- In a merge: adds up the one ledger that several become, in the row that stays, and lets the next tick look at the
+-- threshold. Who was over the line stays over it: a merge is no crossing.
+WITH mine AS (
+    SELECT coalesce(pair.survivor, score.contact_id) AS contact_id, score.model_id,
+        (array_agg(score.id ORDER BY pair.loser IS NOT NULL, score.id))[1] AS keeper, bool_or(score.is_over) AS is_over
+    FROM scoring_contactscore score
+    LEFT JOIN pair ON pair.loser = score.contact_id
+    WHERE score.contact_id IN (SELECT loser FROM pair UNION SELECT survivor FROM pair)
+    GROUP BY 1, 2
+    HAVING count(*) > 1
+), ledger AS (
+    -- Of clashing rows the one that stays, as `settle_ledger` and the merge choose it.
+    SELECT DISTINCT ON (mine.contact_id, entry.rule_id, entry.day) mine.keeper,
+        worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth
+    FROM mine
+    JOIN scoring_scorerule rule USING (model_id)
+    JOIN LATERAL (
+        SELECT entry.*, entry.contact_id <> mine.contact_id AS is_loser
+        FROM scoring_scoreentry entry
+        WHERE entry.rule_id = rule.id AND (
+            entry.contact_id = mine.contact_id
+            OR entry.contact_id IN (SELECT loser FROM pair WHERE pair.survivor = mine.contact_id)
+        )
+    ) entry ON true
+    ORDER BY mine.contact_id, entry.rule_id, entry.day, entry.is_loser, entry.id
+), sums AS (
+    SELECT mine.keeper, mine.is_over, coalesce(sum(ledger.worth), 0) AS value
+    FROM mine LEFT JOIN ledger USING (keeper)
+    GROUP BY mine.keeper, mine.is_over
+)
+UPDATE scoring_contactscore score
+SET value = sums.value, computed_at = %(now)s, is_over = sums.is_over,
+    falls_at = CASE WHEN sums.is_over THEN %(now)s END
+FROM sums
+WHERE score.id = sums.keeper
+
+-- part_ledger --
+-- In an undone merge: gives each event of the two to whom its touchpoint belongs, and books their days anew where that
+-- changes them. An event whose touchpoint is gone stays with whose row had it.
+WITH mine AS MATERIALIZED (
+    SELECT entry.id, entry.contact_id, entry.rule_id, entry.day, entry.touchpoint_ids, entry.occurred_ats,
+        pair.loser, pair.survivor
+    FROM pair JOIN scoring_scoreentry entry ON entry.contact_id IN (pair.loser, pair.survivor)
+    WHERE cardinality(entry.touchpoint_ids) > 0
+), events AS (
+    SELECT mine.rule_id, mine.day, event.id, min(event.occurred_at) AS occurred_at,
+        coalesce(
+            min(touchpoint.contact_id) FILTER (WHERE touchpoint.contact_id IN (mine.loser, mine.survivor)),
+            min(mine.loser) FILTER (WHERE mine.contact_id = mine.loser),
+            min(mine.survivor)
+        ) AS contact_id
+    FROM mine
+    CROSS JOIN LATERAL unnest(mine.touchpoint_ids, mine.occurred_ats) AS event (id, occurred_at)
+    LEFT JOIN contacts_touchpoint touchpoint ON touchpoint.id = event.id
+    GROUP BY mine.rule_id, mine.day, event.id
+), parted AS (
+    SELECT contact_id, rule_id, day, array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids
+    FROM events GROUP BY contact_id, rule_id, day
+), fresh AS (
+    SELECT parted.contact_id, parted.rule_id, parted.day
+    FROM parted LEFT JOIN mine USING (contact_id, rule_id, day)
+    WHERE mine.touchpoint_ids IS DISTINCT FROM parted.touchpoint_ids
+), gone AS (
+    DELETE FROM scoring_scoreentry USING mine
+    WHERE scoring_scoreentry.id = mine.id AND NOT EXISTS (
+        SELECT FROM parted
+        WHERE (parted.contact_id, parted.rule_id, parted.day) = (mine.contact_id, mine.rule_id, mine.day))
+), earned AS (
+    SELECT events.contact_id, events.rule_id, events.day, events.id, events.occurred_at, rule.half_life,
+        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
+            abs(rule.points),
+            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
+                PARTITION BY events.contact_id, events.rule_id, events.day ORDER BY events.occurred_at, events.id
+            ) - 1)
+        )) END AS points
+    FROM events
+    JOIN fresh USING (contact_id, rule_id, day)
+    JOIN scoring_scorerule rule ON rule.id = events.rule_id
+)
+INSERT INTO scoring_scoreentry AS entry
+    (contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points)
+SELECT contact_id, rule_id, day, sum(points),
+    sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
+        date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END),
+    half_life, array_agg(id ORDER BY occurred_at, id), array_agg(occurred_at ORDER BY occurred_at, id),
+    array_agg(points ORDER BY occurred_at, id)
+FROM earned
+GROUP BY contact_id, rule_id, day, half_life
+ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+    points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
+    touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
+    event_points = excluded.event_points
+
+-- part_scores --
+-- In an undone merge: says anew where each of the two stands, and lets the next tick look at the threshold.
+WITH people AS (
+    SELECT loser AS contact_id FROM pair UNION SELECT survivor FROM pair
+), parts AS (
+    SELECT entry.contact_id, rule.model_id,
+        worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth
+    FROM people
+    JOIN scoring_scoreentry entry USING (contact_id)
+    JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+    UNION ALL
+    SELECT contact_id, model_id, 0 FROM scoring_contactscore JOIN people USING (contact_id)
+)
+INSERT INTO scoring_contactscore AS score (contact_id, model_id, value, computed_at, falls_at)
+SELECT contact_id, model_id, sum(worth), %(now)s, %(now)s FROM parts GROUP BY contact_id, model_id
+ON CONFLICT (contact_id, model_id) DO UPDATE SET
+    value = excluded.value, computed_at = excluded.computed_at, falls_at = excluded.falls_at

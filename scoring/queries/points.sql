@@ -1,0 +1,133 @@
+-- book_points --
+-- Books what the touchpoints in “hits” earned into the ledger, each on its own day; answers whose rows changed.
+-- A day is always booked whole, in the order in which things happened: so the cap falls on the same events whatever
+-- the order of arrival, and booking a touchpoint a second time changes nothing.
+WITH seen AS (
+    SELECT found.contact_id, hit.rule_id, found.id,
+        -- Nothing is known before it is told: a clock that runs ahead earns nothing ahead.
+        least(found.occurred_at, found.received_at) AS occurred_at
+    FROM ({hits}) found
+    JOIN contacts_contact contact ON contact.id = found.contact_id
+        AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+    CROSS JOIN LATERAL unnest(array_remove(found.rule_ids, NULL)) AS hit (rule_id)
+), fresh AS (
+    SELECT contact_id, rule_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, id, occurred_at FROM seen
+), days AS (
+    SELECT DISTINCT contact_id, rule_id, day FROM fresh
+), events AS (
+    SELECT contact_id, rule_id, day, id, occurred_at FROM fresh
+    UNION
+    SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
+    FROM scoring_scoreentry entry
+    JOIN days USING (contact_id, rule_id, day)
+    CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+), earned AS (
+    SELECT events.contact_id, events.rule_id, events.day, events.id, events.occurred_at, rule.half_life,
+        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
+            abs(rule.points),
+            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
+                PARTITION BY events.contact_id, events.rule_id, events.day ORDER BY events.occurred_at, events.id
+            ) - 1)
+        )) END AS points
+    FROM events JOIN scoring_scorerule rule ON rule.id = events.rule_id
+), booked AS (
+    INSERT INTO scoring_scoreentry AS entry
+        (contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points)
+    SELECT contact_id, rule_id, day, sum(points),
+        sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
+            date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END),
+        half_life, array_agg(id ORDER BY occurred_at, id), array_agg(occurred_at ORDER BY occurred_at, id),
+        array_agg(points ORDER BY occurred_at, id)
+    FROM earned
+    GROUP BY contact_id, rule_id, day, half_life
+    ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+        points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
+        touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
+        event_points = excluded.event_points
+    WHERE (entry.touchpoint_ids, entry.event_points, entry.half_life)
+        IS DISTINCT FROM (excluded.touchpoint_ids, excluded.event_points, excluded.half_life)
+    RETURNING contact_id
+)
+SELECT DISTINCT contact_id FROM booked
+
+-- rejudged --
+-- Touchpoints of which this window says that they turned from a program's into a person's, or back.
+SELECT touched.id, touched.is_machine
+FROM contacts_touchpoint news
+JOIN contacts_touchpoint touched ON touched.contact_id = news.contact_id AND touched.id = CASE
+    WHEN jsonb_typeof(news.properties -> 'touchpoint') = 'number' THEN (news.properties ->> 'touchpoint')::numeric END
+WHERE news.id > %(after)s AND news.id <= %(upto)s AND news.kind = 'email.rejudged' AND news.source = 'email'
+ORDER BY touched.id
+
+-- unbook_points --
+-- Takes what touchpoints earned out of the ledger and books the rest of their days anew; answers whose rows changed.
+WITH gone AS (
+    SELECT id, contact_id, (least(occurred_at, received_at) AT TIME ZONE 'UTC')::date AS day
+    FROM contacts_touchpoint WHERE id = ANY (%(touchpoints)s::bigint[])
+), touched AS (
+    SELECT DISTINCT entry.id FROM scoring_scoreentry entry JOIN gone USING (contact_id, day)
+    WHERE gone.id = ANY (entry.touchpoint_ids)
+), earned AS (
+    SELECT entry.id AS entry_id, entry.day, event.id, event.occurred_at, rule.half_life,
+        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
+            abs(rule.points),
+            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
+                PARTITION BY entry.id ORDER BY event.occurred_at, event.id
+            ) - 1)
+        )) END AS points
+    FROM touched
+    JOIN scoring_scoreentry entry USING (id)
+    JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+    CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+    WHERE event.id <> ALL (%(touchpoints)s::bigint[])
+), emptied AS (
+    DELETE FROM scoring_scoreentry entry USING touched
+    WHERE entry.id = touched.id AND NOT EXISTS (SELECT FROM earned WHERE earned.entry_id = entry.id)
+    RETURNING entry.contact_id
+), booked AS (
+    UPDATE scoring_scoreentry entry SET
+        points = again.points, weight = again.weight, half_life = again.half_life,
+        touchpoint_ids = again.touchpoint_ids, occurred_ats = again.occurred_ats, event_points = again.event_points
+    FROM (
+        SELECT entry_id, half_life, sum(points) AS points,
+            sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
+                date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life))
+                END) AS weight,
+            array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids,
+            array_agg(occurred_at ORDER BY occurred_at, id) AS occurred_ats,
+            array_agg(points ORDER BY occurred_at, id) AS event_points
+        FROM earned GROUP BY entry_id, day, half_life
+    ) again
+    WHERE entry.id = again.entry_id
+    RETURNING entry.contact_id
+)
+SELECT contact_id FROM emptied UNION SELECT contact_id FROM booked
+
+-- book_fit --
+-- Keeps one row per fit rule that holds (“holding”) and drops those that no longer do, for the contacts in “asked”;
+-- answers whose rows changed.
+WITH asked AS (
+    {asked}
+), holding AS (
+    {holding}
+), gone AS (
+    DELETE FROM scoring_scoreentry entry
+    WHERE entry.rule_id = ANY(%(rules)s) AND entry.contact_id IN (SELECT id FROM asked)
+        AND NOT EXISTS (SELECT FROM holding WHERE (holding.id, holding.rule_id) = (entry.contact_id, entry.rule_id))
+    RETURNING contact_id
+), booked AS (
+    INSERT INTO scoring_scoreentry AS entry
+        (contact_id, rule_id, day, points, weight, touchpoint_ids, occurred_ats, event_points)
+    SELECT holding.id, rule.id, '1970-01-01', rule.points, rule.points, '{}', ARRAY[%(now)s], ARRAY[rule.points]
+    FROM holding JOIN scoring_scorerule rule ON rule.id = holding.rule_id
+    ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+        points = excluded.points, weight = excluded.weight, event_points = excluded.event_points
+    WHERE entry.points <> excluded.points
+    RETURNING contact_id
+)
+SELECT contact_id FROM gone UNION SELECT contact_id FROM booked
+
+-- drop_entries --
+-- Takes every engagement entry of a model out of the ledger, before all touchpoints are booked anew.
+DELETE FROM scoring_scoreentry
+WHERE rule_id IN (SELECT id FROM scoring_scorerule WHERE model_id = %(model)s)

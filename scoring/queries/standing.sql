@@ -1,0 +1,86 @@
+-- stand --
+-- Says anew where contacts stand: those named, those who are due to fall, and everybody of the models named; one
+-- touchpoint for each who is on the other side of a threshold than before. Counts the crossings.
+WITH asked AS (
+    SELECT unnest(%(contacts)s::bigint[]) AS id
+    UNION
+    SELECT contact_id FROM scoring_contactscore WHERE falls_at <= %(now)s
+    UNION
+    SELECT contact_id FROM scoring_contactscore WHERE model_id = ANY(%(models)s)
+    UNION
+    SELECT contact_id FROM scoring_scoreentry
+    WHERE rule_id IN (SELECT id FROM scoring_scorerule WHERE model_id = ANY(%(models)s))
+), parts AS (
+    SELECT entry.contact_id, rule.model_id, entry.half_life,
+        sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s)) AS worth
+    FROM asked
+    JOIN scoring_scoreentry entry ON entry.contact_id = asked.id
+    JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+    GROUP BY entry.contact_id, rule.model_id, entry.half_life
+    UNION ALL
+    -- Whoever has lost all points stands at nothing.
+    SELECT score.contact_id, score.model_id, NULL, 0 FROM scoring_contactscore score JOIN asked ON asked.id = score.contact_id
+), sums AS (
+    SELECT contact_id, model_id, sum(worth) AS value, coalesce(sum(worth) FILTER (WHERE half_life IS NULL), 0) AS lasting,
+        array_agg(worth) FILTER (WHERE half_life IS NOT NULL) AS parts,
+        array_agg(date_part('epoch', half_life)) FILTER (WHERE half_life IS NOT NULL) AS half_lives
+    FROM parts
+    GROUP BY contact_id, model_id
+), stood AS (
+    SELECT sums.*, model.key, model.qualify_at, model.qualify_at - model.hysteresis AS line,
+        coalesce(before.is_over, false) AS was_over,
+        CASE
+            WHEN model.qualify_at IS NULL THEN false
+            WHEN before.is_over THEN sums.value >= model.qualify_at - model.hysteresis
+            ELSE sums.value >= model.qualify_at
+        END AS is_over
+    FROM sums
+    JOIN scoring_scoremodel model ON model.id = sums.model_id
+    LEFT JOIN scoring_contactscore before USING (contact_id, model_id)
+), written AS (
+    INSERT INTO scoring_contactscore AS score (contact_id, model_id, value, computed_at, is_over, falls_at)
+    SELECT contact_id, model_id, value, %(now)s, is_over,
+        CASE WHEN is_over THEN falls_at(lasting, parts, half_lives, line, %(now)s) END
+    FROM stood
+    ON CONFLICT (contact_id, model_id) DO UPDATE SET
+        value = excluded.value, computed_at = excluded.computed_at, is_over = excluded.is_over,
+        falls_at = excluded.falls_at
+)
+INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
+SELECT contact_id, 'score.crossed', '', %(now)s, %(now)s, 'journey', jsonb_build_object(
+    'score', key, 'direction', CASE WHEN is_over THEN 'up' ELSE 'down' END, 'value', round(value::numeric, 3),
+    'threshold', coalesce(CASE WHEN is_over THEN qualify_at ELSE line END, 0))
+FROM stood
+WHERE is_over <> was_over
+ORDER BY contact_id, model_id
+
+-- scores_at --
+-- The score of each contact with a ledger row, or of those named, at any instant.
+SELECT entry.contact_id,
+    sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(at)s))
+FROM scoring_scoreentry entry
+JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+WHERE rule.model_id = %(model)s AND (%(contacts)s::bigint[] IS NULL OR entry.contact_id = ANY(%(contacts)s))
+GROUP BY entry.contact_id
+
+-- waterfall --
+-- Why a contact's score is what it is: each row of the ledger with what is left of it, the most first.
+SELECT rule.key, coalesce(nullif(rule.name, ''), rule.key), entry.day, entry.occurred_ats[1],
+    entry.occurred_ats[cardinality(entry.occurred_ats)], entry.touchpoint_ids, entry.points,
+    worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth,
+    entry.half_life
+FROM scoring_scoreentry entry
+JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+WHERE rule.model_id = %(model)s AND entry.contact_id = %(contact)s
+ORDER BY worth DESC, entry.day DESC, rule.key
+
+-- count_wrong_scores --
+-- Invariant I6: scores that differ from the sum of their ledger at the moment for which they were computed.
+SELECT count(*) FROM (
+    SELECT FROM scoring_contactscore score
+    LEFT JOIN scoring_scorerule rule ON rule.model_id = score.model_id
+    LEFT JOIN scoring_scoreentry entry ON entry.rule_id = rule.id AND entry.contact_id = score.contact_id
+    GROUP BY score.id
+    HAVING abs(score.value - coalesce(sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats,
+        entry.event_points, score.computed_at)), 0)) > 1e-6
+) wrong
