@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import in_words, why_not_asked
 from contacts.rules import RuleError, parse
-from leads.models import Lead, RejectReason, Task, Team
+from leads.models import Lead, RejectReason, Rep, Task, Team
 
 
 class TeamForm(forms.ModelForm):
@@ -26,11 +26,16 @@ class TeamForm(forms.ModelForm):
         return rule
 
 
+class RepInline(admin.TabularInline):
+    model = Rep
+    extra = 0
+
+
 @admin.register(Team)
 class TeamAdmin(admin.ModelAdmin):
     form = TeamForm
-    list_display = ["key", "name", "hours", "sla", "who"]
-    filter_horizontal = ["reps"]
+    list_display = ["key", "name", "position", "hours", "sla", "who"]
+    inlines = [RepInline]
 
     @admin.display(description=_("which leads"))
     def who(self, team: Team) -> str:
