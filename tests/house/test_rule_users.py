@@ -12,7 +12,7 @@ from django.utils import timezone
 from contacts import fieldindexes, fields, segments, tokens
 from contacts.models import Field, Segment
 from growth.models import Offer
-from leads.models import Team
+from leads.models import Rep, Team
 from messaging.models import SignupForm, Template, Topic
 from scoring.models import ScoreModel, ScoreRule, StageRule
 from tests.campaigns.world import journey
@@ -24,6 +24,11 @@ NOW = timezone.now() - timedelta(days=1)
 def a_score(rule):
     model = ScoreModel.objects.create(key="fit", name="Fit", kind="fit")
     ScoreRule.objects.create(model=model, key="big", name="Big company", when=rule, points=5)
+
+
+def a_rep(rule):
+    ann = get_user_model().objects.create_user("ann")
+    Rep.objects.create(team=Team.objects.create(key="inside"), user=ann, rule=rule)
 
 
 def a_template():
@@ -50,6 +55,7 @@ RULES = {
         lambda rule: Team.objects.create(key="inside", name="Inside sales", rule=rule),
         "routing to the team “Inside sales”",
     ),
+    "leads.Rep.rule": (a_rep, "routing to “ann · inside”"),
     "campaigns.Draft.definition": (
         lambda rule: journey(NOW, key="welcome", publish=False, steps=[{"ask": rule, "then": [{"send": "a"}]}]),
         "journey “welcome”",
