@@ -54,6 +54,7 @@ class Place:
     held: int
     # The person's number by which turns are taken: the larger, the later the last lead.
     turn: int
+    last_at: datetime | None
     # When the rep is at work next: now, or later; None for who is away or never works.
     at_work_from: datetime | None
     # Is not away today, and works on the day on which the team is next at work.
@@ -116,9 +117,10 @@ def places(now: datetime, teams: QuerySet[Team] | None = None) -> list[Place]:
         .values_list("pk", flat=True)
     )
     away, held = absences(now), held_by()
-    turns: dict[int, int] = {}
+    latest: dict[int, Rep] = {}
     for rep in reps:
-        turns[rep.user_id] = max(turns.get(rep.user_id, 0), rep.turn)
+        if rep.turn >= latest.get(rep.user_id, rep).turn:
+            latest[rep.user_id] = rep
     chosen = None if teams is None else set(teams.values_list("pk", flat=True))
     calendars = {
         rep.pk: calendar_of(rep.team, rep, away.get(rep.user_id, ()))
@@ -144,7 +146,8 @@ def places(now: datetime, teams: QuerySet[Team] | None = None) -> list[Place]:
                 rep=rep,
                 calendar=hours,
                 held=held.get(rep.user_id, 0),
-                turn=turns[rep.user_id],
+                turn=latest[rep.user_id].turn,
+                last_at=latest[rep.user_id].last_assigned_at,
                 at_work_from=start,
                 is_present=is_present,
                 due_at=due_at(rep.team, hours, now) if is_present else None,

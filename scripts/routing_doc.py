@@ -43,7 +43,7 @@ A rule that can no longer be asked, because of a field that somebody deleted, ho
 *Test a lead* says so. Hours that cannot be read are refused when they are entered.
 
 ## Leads that nobody has
-Under **Leads › Leads**, *nobody's*, with the reason: no team takes it · the team has nobody who works on leads · no
+Under **All leads**, *nobody's*, with the reason: no team takes it · the team has nobody who works on leads · no
 rule of the team's reps holds · everybody whose it could be is away · everybody is at capacity. Each is asked about
 again every minute, and goes to whoever is free again. Meanwhile every rep may claim it.
 
@@ -55,15 +55,16 @@ The clock of a lead that nobody has runs by the team's hours. It ends with the a
 A lead that is not accepted in time, claimed or not, goes to the next rep with a clock of its own; not to somebody who
 has let it lapse, until all who are there have had it. Where there is nobody else, it stays, and `lead.overdue` is told
 once. Also given to others is what a rep has not accepted when a day away begins, or when the log-in is deactivated.
-Accepted leads stay: whoever *can hand leads over to others* does that under **Leads › Leads**, for many at once.
+Accepted leads stay: whoever *can hand leads over to others* does that under **All leads**, for many at once.
 
 The stream hears `lead.assigned` (`to`), `lead.reassigned` (`from`, `to`, and as `reason` `overdue`, `absent`, `left` or
 `handed_over`) and `lead.overdue`. None of them makes a lead hot again.
 
 ## Try it
-**Leads › Teams › Test a lead** answers for a contact, or for a country, a language and so on that you type: which team
+**Sales teams › Test a lead** answers for a contact, or for a country, a language and so on that you type: which team
 takes it, and why each other does not; which rep, and why not each other; and by when. Nothing is written.
-`manage.py explain CONTACT team inside-sales` answers the same of one team, and so does the API.
+`manage.py explain CONTACT --team inside-sales` answers the same of one team, and so does
+`GET /api/v1/contacts/{id}/explain/?team=inside-sales`.
 
 ## As code
 ```yaml
@@ -81,7 +82,7 @@ routing:
     holidays: [CZ, PL]                          # on holidays of any of these countries nobody works
     sla: 4h                                     # of working time
 ```
-Absences are not code: they are entered under **Leads › Absences**.
+Absences are not code: they are entered under **Absences**.
 
 # Working time, by the clock
 
