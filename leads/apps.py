@@ -27,4 +27,4 @@ class LeadsConfig(AppConfig):
         register_explanation("team", explain_team, "leads.view_team")
         # What became of leads is counted; nothing in them tells of whom.
         ended = Q(state__in=["rejected", "converted"])
-        keep(Lead, ended, headline="", evidence=[], note="", touchpoint_id=None)
+        keep(Lead, ended, headline="", evidence=[], note="", touchpoint_id=None, unrouted_because="")

@@ -67,14 +67,14 @@ takes it, and why each other does not; which rep, and why not each other; and by
 `GET /api/v1/contacts/{id}/explain/?team=inside-sales`.
 
 ## As code
-```yaml
+```yaml complete
 routing:
-  - team: inside-sales
+  - team: field-sales
     position: 1                                 # of teams whose rules hold, the first takes the lead; default 0
     when: {field: country, op: in, value: [CZ, PL]}
     reps:
-      - ann                                     # all of the team, as many as there are
-      - user: jan
+      - petr                                    # all of the team, as many as there are
+      - user: ania
         when: {field: language, op: eq, value: pl}
         capacity: 20                            # so many unfinished leads in hand at most
         hours: "mon-wed 08:00-14:00 Europe/Warsaw"
