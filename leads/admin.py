@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from leads.models import Lead, RejectReason, Task
-from leads.routing import REASONS, hand_over
+from leads.routing import REASONS, HandOverError, hand_over
 from leads.routing_admin import HandOverForm, WaitingFilter
 
 
@@ -66,7 +66,7 @@ class LeadAdmin(admin.ModelAdmin):
             count = hand_over(
                 Lead.objects.filter(pk__in=queryset.values("pk")), to=to, by=request.user, now=timezone.now()
             )
-        except PermissionDenied as refused:
+        except (PermissionDenied, HandOverError) as refused:
             messages.error(request, str(refused))
             return
         told = ngettext("%(count)d lead was handed over.", "%(count)d leads were handed over.", count)

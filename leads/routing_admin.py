@@ -67,11 +67,20 @@ class RepForm(_Hours):
         }
 
 
-class RepInline(admin.StackedInline):
+class RepInline(admin.TabularInline):
+    """Places at a glance; which leads each takes is written on the page of the place."""
+
     model = Rep
     form = RepForm
     extra = 0
-    fields = [("user", "capacity"), "rule", "hours"]
+    fields = ["user", "capacity", "hours", "takes"]
+    readonly_fields = ["takes"]
+    show_change_link = True
+    verbose_name_plural = _("Sales reps")
+
+    @admin.display(description=_("which leads"))
+    def takes(self, rep: Rep) -> str:
+        return taken_by(rep, Vocabulary()) if rep.pk else gettext("all of the team")
 
 
 @admin.register(Team)
@@ -79,7 +88,7 @@ class TeamAdmin(admin.ModelAdmin):
     why_empty = _("A team takes leads by its rule, and gives them to its reps in turn. Without one, every rep claims.")
     form = TeamForm
     list_display = ["key", "name", "position", "who", "hours", "sla", "members"]
-    fields = [("key", "name", "position"), "rule", "hours", "holidays", "sla"]
+    fields = [("key", "name"), "position", "rule", "hours", "holidays", "sla"]
     inlines = [RepInline]
     change_list_template = "leads/team_change_list.html"
 
@@ -122,10 +131,10 @@ class TestForm(forms.Form):
     """Somebody to try routing with: one who is there, or made-up values."""
 
     contact_told = forms.CharField(label=_("Contact (address or number)"), required=False, max_length=300)
-    country = forms.CharField(label=_("country"), required=False, max_length=2, help_text=_("ISO code, such as CZ"))
-    language = forms.CharField(label=_("language"), required=False, max_length=20, help_text=_("such as cs"))
-    email = forms.CharField(label=_("e-mail"), required=False, max_length=300)
-    job_title = forms.CharField(label=_("job title"), required=False, max_length=300)
+    country = forms.CharField(label=_("Country, such as CZ"), required=False, max_length=2)
+    language = forms.CharField(label=_("Language, such as cs"), required=False, max_length=20)
+    email = forms.CharField(label=_("E-mail"), required=False, max_length=300)
+    job_title = forms.CharField(label=_("Job title"), required=False, max_length=300)
     made_up = ("country", "language", "email", "job_title")
 
     def __init__(self, data: Any = None, *, user: Any) -> None:
@@ -186,7 +195,6 @@ class RepAdmin(admin.ModelAdmin):
     list_select_related = ["user", "team"]
     search_fields = ["user__username", "user__first_name", "user__last_name"]
     fields = [("team", "user"), "rule", "capacity", "hours"]
-    show_full_result_count = False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RepList
@@ -197,10 +205,7 @@ class RepAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("which leads"))
     def who(self, rep: Rep) -> str:
-        if rep.rule is None:
-            return gettext("all of the team")
-        names: Vocabulary = rep.names  # type: ignore[attr-defined]
-        return why_not_asked(rep.rule, names) or in_words(rep.rule, names)
+        return taken_by(rep, rep.names)  # type: ignore[attr-defined]
 
     @admin.display(description=_("in hand"))
     def load(self, rep: Rep) -> str:
@@ -226,6 +231,13 @@ class RepAdmin(admin.ModelAdmin):
         if nth is None:
             return "–"
         return gettext("next") if nth == 1 else f"{nth}."
+
+
+def taken_by(rep: Rep, names: Vocabulary) -> str:
+    """Which leads of the team, in words."""
+    if rep.rule is None:
+        return gettext("all of the team")
+    return why_not_asked(rep.rule, names) or in_words(rep.rule, names)
 
 
 def _place(rep: Rep) -> Place | None:

@@ -54,8 +54,9 @@ The clock of a lead that nobody has runs by the team's hours. It ends with the a
 
 A lead that is not accepted in time, claimed or not, goes to the next rep with a clock of its own; not to somebody who
 has let it lapse, until all who are there have had it. Where there is nobody else, it stays, and `lead.overdue` is told
-once. Also given to others is what a rep has not accepted when a day away begins, or when the log-in is deactivated.
-Accepted leads stay: whoever *can hand leads over to others* does that under **All leads**, for many at once.
+once; whoever claims it then has a clock of his own. Also given to others is what a rep has not accepted when a day away
+begins, or when the log-in is deactivated. Accepted leads stay: whoever *can hand leads over to others* does that under
+**All leads**, for many at once; the filter *with who is away or gone* finds them.
 
 The stream hears `lead.assigned` (`to`), `lead.reassigned` (`from`, `to`, and as `reason` `overdue`, `absent`, `left` or
 `handed_over`) and `lead.overdue`. None of them makes a lead hot again.

@@ -18,6 +18,18 @@ FROM (
 ) found
 WHERE found.id = lead.id AND lead.team_id IS NULL AND lead.state = 'open';
 
+-- restart_clocks --
+-- Whoever claims a lead whose clock had run out has a clock of his own: it is not taken from him at once.
+UPDATE leads_lead lead SET due_at = coalesce(place.due_at, clock.due_at), overdue_at = NULL, asked_at = NULL,
+    updated_at = %(now)s
+FROM leads_lead late
+LEFT JOIN jsonb_to_recordset(%(places)s::jsonb) AS place(team_id bigint, user_id bigint, due_at timestamptz)
+    ON place.team_id = late.team_id AND place.user_id = late.owner_id
+LEFT JOIN jsonb_to_recordset(%(clocks)s::jsonb) AS clock(team_id bigint, due_at timestamptz)
+    ON clock.team_id = late.team_id
+WHERE late.id = lead.id AND lead.state = 'claimed' AND lead.due_at <= lead.claimed_at
+    AND lead.owner_id IS NOT DISTINCT FROM late.owner_id;
+
 -- assign_leads --
 -- Walks along the leads that want somebody, the oldest first, and gives each to whoever's turn it is of those who are
 -- there, take it and have room; the contact's own rep comes before all. What was claimed in the meantime is left alone.
