@@ -236,10 +236,8 @@ LONGEST_REASON = 500
 def request_stage(*, contact: Contact, to: str, reason: str, by: Any, now: datetime, source: str = "admin") -> None:
     """Asks for a stage by hand; the next tick moves. Raises ValueError with a sentence."""
     reason = " ".join(reason.split())
-    if to not in ORDER or to == "visitor":
-        raise ValueError(
-            _("Nobody can be made a visitor; choose another stage.") if to == "visitor" else _("No stage.")
-        )
+    if to not in ORDER[1:]:
+        raise ValueError(_("Choose one of the stages; nobody can be made a visitor again."))
     if not reason:
         raise ValueError(_("Say why: it stands in the history."))
     if len(reason) > LONGEST_REASON:
