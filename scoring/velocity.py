@@ -26,6 +26,8 @@ MOVES = Fragment(SQL["moves"].sql)
 ENOUGH = 10
 READINGS = ("stages", "phases")
 PARTS = ("month", "source")
+# Days up to now.
+PERIODS = ("30", "90", "365")
 # What a list of people may be asked for: numbers of `count_velocity`, and who is there now.
 WHATS = ("entered", "went_up", "left", "left_up", "left_down", "now", "overdue")
 
@@ -151,8 +153,15 @@ def people_of(
 
 def sentence(paces: Iterable[Pace], before: Iterable[Pace]) -> str:
     """What stands out, in one sentence: the stay that changed most against the period before, else the longest one."""
-    now = {one.key: one for one in paces if one.part is None and one.left >= ENOUGH and one.median is not None}
-    then = {one.key: one for one in before if one.part is None and one.left >= ENOUGH and one.median is not None}
+    now, then = (
+        {
+            one.key: one
+            for one in some
+            # How long somebody stays unknown says more about cookies than about people.
+            if one.part is None and one.left >= ENOUGH and one.median is not None and one.key != "visitor"
+        }
+        for some in (paces, before)
+    )
     if not now:
         return _("Too few stays have ended in this period to say how long they take.")
     both = [key for key in now if key in then]
