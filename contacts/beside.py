@@ -23,7 +23,7 @@ NOTHING = "none"
 
 @dataclass(frozen=True)
 class Page:
-    """Something to do with one contact: the address takes the contact's number."""
+    """Something to do with one contact: the address takes its number as `contact`."""
 
     label: str | Promise
     address: str

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -85,10 +86,13 @@ class StageRuleAdmin(admin.ModelAdmin):
     def who_leaves(self, stage: StageRule) -> str:
         if not stage.leave_to:
             return "–"
-        told = {"to": stage.get_leave_to_display(), "who": _said(stage.leave_rule)}
+        # The words of a rule are markup.
+        ways = [] if stage.leave_rule is None else [(_said(stage.leave_rule),)]
         if stage.cold_after:
-            told["who"] = _("under the line for %(span)s") % {"span": format_duration(stage.cold_after)}
-        return _("to %(to)s: %(who)s") % told
+            ways.append((_("under the line for %(span)s") % {"span": format_duration(stage.cold_after)},))
+        return format_html(
+            "{}: {}", _("to %(to)s") % {"to": stage.get_leave_to_display()}, format_html_join(" · ", "{}", ways)
+        )
 
     @admin.display(description=gettext_lazy("stays at most"), empty_value="–")
     def stays(self, stage: StageRule) -> str | None:
@@ -109,7 +113,9 @@ def _said(rule: Any) -> str:
 class StageForm(forms.Form):
     """A stage set by hand, and why."""
 
-    to = forms.ChoiceField(label=gettext_lazy("Stage"), choices=[pair for pair in STAGES if pair[0] != "visitor"])
+    to = forms.ChoiceField(
+        label=gettext_lazy("Stage"), choices=[("", "–"), *(pair for pair in STAGES if pair[0] != "visitor")]
+    )
     reason = forms.CharField(
         label=gettext_lazy("Why"), max_length=LONGEST_REASON, widget=forms.Textarea(attrs={"rows": 3}),
         help_text=gettext_lazy("It stands in the history of the contact, with your name."),
@@ -149,14 +155,16 @@ class StageChangeAdmin(admin.ModelAdmin):
             for name, page in pages.items()
         ]
         by_hand = self.admin_site.admin_view(set_stage)
-        return [*own, path("set/<int:contact_id>/", by_hand, name="scoring_stagechange_set"), *super().get_urls()]
+        return [*own, path("set/", by_hand, name="scoring_stagechange_set"), *super().get_urls()]
 
 
-def set_stage(request: HttpRequest, contact_id: int) -> HttpResponse:
-    """Asks the tick to move one contact; the form says to which stage, and why."""
+def set_stage(request: HttpRequest) -> HttpResponse:
+    """Asks the tick to move one `contact`; the form says to which stage, and why."""
     if not request.user.has_perm("scoring.request_stage"):
         raise PermissionDenied
-    contact = Contact.objects.living().visible_to(request.user).filter(pk=contact_id).first()
+    told = request.GET.get("contact", "")
+    number = int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else 0
+    contact = Contact.objects.living().visible_to(request.user).filter(pk=number).first()
     if contact is None:
         raise Http404
     form = StageForm(request.POST or None)

@@ -25,7 +25,7 @@ from tests.scoring.world import did, known, tick, told
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 CZECH = '{"field": "country", "op": "eq", "value": "CZ"}'
-VELOCITY, PEOPLE = (f"/admin/scoring/stagechange/{name}/" for name in ("velocity", "people"))
+VELOCITY, PEOPLE, SET = (f"/admin/scoring/stagechange/{name}/" for name in ("velocity", "people", "set"))
 STREAM = {"key": "only", "cadence": {"rrule": "FREQ=WEEKLY;BYDAY=TU", "at": "10:00"}, "items": []}
 
 
@@ -87,9 +87,11 @@ def test_what_cannot_work_is_said_at_its_field(client, marketer, more, field):
 def test_a_marketer_sets_a_stage_with_a_reason_through_the_inbox(client, marketer, now):
     contact = known("jana@example.com", stage="qualified", highest_stage="qualified")
     page = client.get(reverse("admin:contacts_contact_change", args=[contact.pk])).content.decode()
-    address = reverse("admin:scoring_stagechange_set", args=[contact.pk])
+    address = f"{SET}?contact={contact.pk}"
     assert address in page
     assert client.get(address).status_code == 200
+    for nobody in ("", "?contact=", "?contact=0", "?contact=x", "?contact=9999999999999999999999"):
+        assert client.get(f"{SET}{nobody}").status_code == 404
     assert "This field is required" in client.post(address, {"to": "lead"}).content.decode()
     assert "in that stage already" in client.post(address, {"to": "qualified", "reason": "x"}).content.decode()
     assert client.post(address, {"to": "disqualified", "reason": "a <b>student</b>"}).status_code == 302
@@ -110,7 +112,7 @@ def test_nobody_without_the_right_sets_a_stage(client, now):
     user = User.objects.create_user("nina", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=["view_contact", "view_stagechange"]))
     client.force_login(user)
-    address = reverse("admin:scoring_stagechange_set", args=[contact.pk])
+    address = f"{SET}?contact={contact.pk}"
     assert address not in client.get(reverse("admin:contacts_contact_change", args=[contact.pk])).content.decode()
     assert client.post(address, {"to": "lead", "reason": "x"}).status_code == 403
     api = bearer(user, "sync", "read")
