@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from contacts.models import Contact
 from contacts.parameters import IdFilter
-from contacts.rest import Resource, StrictSerializer
+from contacts.rest import Keyset, Resource, StrictSerializer
 from contacts.stages import STAGES
 from scoring.models import ContactScore, StageChange
 from scoring.stages import LONGEST_REASON, request_stage
@@ -95,14 +95,18 @@ class Stages(Resource):
             OpenApiParameter("period", str, enum=list(PERIODS), description="the last days, 90 if nothing is said"),
             OpenApiParameter("as", str, enum=list(READINGS)),
             OpenApiParameter("by", str, enum=list(PARTS)),
+            OpenApiParameter("limit", int, description="the first so many, at most 500"),
         ],
     )
     def list(self, request: Request) -> Response:
         """Each stage or phase over the whole period, then by month or by source."""
+        for name in set(request.query_params) & {"cursor", "ordering"}:
+            raise ValidationError({name: _("There is no such query parameter.")})
+        limit = Keyset.limit_of(request) if "limit" in request.query_params else Keyset.max_limit
         now = timezone.now()
         days = int(_chosen(request, "period", PERIODS, "90"))
         span = period(days, now, _chosen(request, "as", READINGS, "stages"), _chosen(request, "by", PARTS, "month"))
-        return Response(PaceSerializer(velocity(span, now), many=True).data)
+        return Response(PaceSerializer(velocity(span, now)[:limit], many=True).data)
 
 
 class StageChangeFilters(filters.FilterSet):

@@ -4,6 +4,7 @@ The same figures by phases: moves within one phase are none. A stay counts where
 stay began. Each number has its list of people, made of the same statement.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,11 +22,13 @@ from scoring.phases import NAMES, phase_at, phases
 from scoring.stages import overdue
 
 SQL = load(__file__)
-MOVES = Fragment(SQL["moves"].sql)
+MOVES = {"moves_of_period": Fragment(SQL["moves_of_period"].sql)}
 # Below so many stays a median is noise.
 ENOUGH = 10
 READINGS = ("stages", "phases")
 PARTS = ("month", "source")
+# Of more sources, those with the most moves.
+MOST_PARTS = 50
 # Days up to now.
 PERIODS = ("30", "90", "365")
 # What a list of people may be asked for: numbers of `count_velocity`, and who is there now.
@@ -94,16 +97,27 @@ def _asked(span: Span, now: datetime) -> dict[str, Any]:
 
 
 def velocity(span: Span, now: datetime) -> list[Pace]:
-    """The pace of each stage or phase in their order, first over the whole period, then of each part that has moves."""
-    rows = SQL["count_velocity"].rows(fragments={"moves": MOVES}, **_asked(span, now))
+    """The pace of each stage or phase in their order, first over the whole period, then of each part that has moves.
+
+    Of many sources, the parts are those with the most moves.
+    """
+    rows = SQL["count_velocity"].rows(fragments=MOVES, **_asked(span, now))
     whole = {row[0]: row[3:] for row in rows if row[2]}
     names = labels(span.reading)
+    moves: Counter[str] = Counter()
+    for row in rows:
+        if not row[2]:
+            moves[row[1]] += row[3] + row[5] + row[6]
+    most = {part for part, _moves in moves.most_common(MOST_PARTS)}
     here, late = _standing(span.reading, now)
     found = [
         replace(Pace(key, label, None, *whole.get(key, ())), people=here.get(key, 0), late=late.get(key, 0))
         for key, label in names.items()
     ]
-    parts = sorted((row for row in rows if not row[2]), key=lambda row: (list(names).index(row[0]), row[1] or ""))
+    parts = sorted(
+        (row for row in rows if not row[2] and row[1] in most),
+        key=lambda row: (list(names).index(row[0]), row[1] or ""),
+    )
     return found + [Pace(key, names[key], part or "", *figures) for key, part, _is_all, *figures in parts]
 
 
@@ -145,7 +159,7 @@ def people_of(
             for one in found[offset : offset + limit]
         ], found.count()
     rows = SQL["list_moves"].rows(
-        fragments={"moves": MOVES}, **_asked(span, now), part=part, what=what, name=key, limit=limit, offset=offset
+        fragments=MOVES, **_asked(span, now), part=part, what=what, name=key, limit=limit, offset=offset
     )
     people = Contact.objects.in_bulk({row[0] for row in rows})
     return [Move(people[pk], *more) for pk, *more, _people in rows if pk in people], rows[0][-1] if rows else 0

@@ -1,4 +1,4 @@
--- moves --
+-- moves_of_period --
 -- The moves of a period as they read, by stages or by phases (“stages” are read as “names” of “ranks”): from what to
 -- what, up or down, after how many days, and where the move after it led. What was somebody else's before a merge is not
 -- part of a contact's way. Put into the statements below as a piece.
@@ -43,7 +43,7 @@ WHERE change.changed_at > %(since)s AND change.changed_at <= %(until)s AND chang
 -- Of each stage or phase, in all and by month or source: how many entered, how many of these went up since, how many left
 -- up and down, and the median and 90th percentile of the days that those who left had been there.
 WITH moves AS MATERIALIZED (
-    {moves}
+    {moves_of_period}
 ), sides AS (
     SELECT to_name AS name, CASE WHEN %(by)s = 'source' THEN source ELSE month END AS part, true AS is_in, went,
         NULL::text AS direction, NULL::float8 AS days
@@ -63,7 +63,7 @@ ORDER BY name, part
 -- list_moves --
 -- The people behind one number of `count_velocity`, the newest first.
 WITH moves AS (
-    {moves}
+    {moves_of_period}
 )
 SELECT moves.contact_id, moves.changed_at, moves.from_stage, moves.to_stage, moves.reason, moves.days,
     count(*) OVER () AS people

@@ -209,7 +209,8 @@ def test_programs_read_the_same_figures(marketer, now):
     [lead] = [one for one in answer.json() if one["stage"] == "lead" and one["part"] is None]
     assert (lead["entered"], lead["went_up"], lead["left_down"], lead["late"]) == (14, 12, 1, 1)
     assert {one["part"] for one in answer.json()} == {None, "", "fair"}
-    for query in ("period=7", "as=colours", "by=day", "stage=lead"):
+    assert len(api.get("/api/v1/stages/?limit=3").json()) == 3
+    for query in ("period=7", "as=colours", "by=day", "stage=lead", "cursor=x", "ordering=id", "limit=501"):
         assert api.get(f"/api/v1/stages/?{query}").status_code == 400
 
 

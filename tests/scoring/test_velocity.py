@@ -75,6 +75,15 @@ def test_they_are_parted_by_month_and_by_source():
     }  # fmt: skip
 
 
+def test_of_many_sources_those_with_the_most_moves_are_named(monkeypatch):
+    monkeypatch.setattr("scoring.velocity.MOST_PARTS", 2)
+    for number, source in ((3, "google"), (1, "fair"), (2, "")):
+        for _person in range(number):
+            walk(("known", 60), ("lead", 45), source=source)
+    assert list(parts(period(90, NOW, by="source"), "lead")) == ["", "google"]
+    assert whole(period(90, NOW, by="source"))["lead"].entered == 6
+
+
 def test_months_are_those_of_the_workspace(settings):
     settings.TIME_ZONE = "Pacific/Auckland"
     midnight = NOW.replace(day=1, hour=0)
