@@ -2,42 +2,30 @@
 -- The moves of a period as they read, by stages or by phases (“stages” are read as “names” of “ranks”): from what to
 -- what, up or down, after how many days, and where the move after it led. What was somebody else's before a merge is not
 -- part of a contact's way. Put into the statements below as a piece.
-SELECT change.id, change.contact_id, change.changed_at, change.reason, change.from_stage, change.to_stage,
-    was.name AS from_name, came.name AS to_name, contact.source,
-    to_char(change.changed_at AT TIME ZONE %(zone)s, 'YYYY-MM') AS month,
-    CASE WHEN came.rank > was.rank THEN 'up' ELSE 'down' END AS direction,
-    greatest(0, extract(epoch FROM change.changed_at - coalesce(before.changed_at, contact.created_at)) / 86400.0
-        )::float8 AS days,
-    after.went
-FROM scoring_stagechange change
-JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS was (stage, name, rank)
-    ON was.stage = change.from_stage
-JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS came (stage, name, rank)
-    ON came.stage = change.to_stage
-JOIN contacts_contact contact ON contact.id = change.contact_id
+SELECT moved.*, contact.source, to_char(moved.changed_at AT TIME ZONE %(zone)s, 'YYYY-MM') AS month,
+    greatest(0, extract(epoch FROM moved.changed_at - coalesce(moved.began_at, contact.created_at)) / 86400.0
+        )::float8 AS days
+FROM (
+    SELECT read.*, lag(read.changed_at) OVER way AS began_at, lead(read.direction) OVER way AS went
+    FROM (
+        SELECT change.id, change.contact_id, change.changed_at, change.reason, change.from_stage, change.to_stage,
+            was.name AS from_name, came.name AS to_name,
+            CASE WHEN came.rank > was.rank THEN 'up' ELSE 'down' END AS direction
+        FROM scoring_stagechange change
+        JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS was (stage, name, rank)
+            ON was.stage = change.from_stage
+        JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS came (stage, name, rank)
+            ON came.stage = change.to_stage
+        -- All moves of whoever moved in the period: the one before it began the stay, the one after it ended the next.
+        WHERE change.contact_id IN (
+                SELECT contact_id FROM scoring_stagechange WHERE changed_at > %(since)s AND changed_at <= %(until)s)
+            AND change.changed_at <= %(now)s AND change.merged_from_id IS NULL AND was.name <> came.name
+    ) read
+    WINDOW way AS (PARTITION BY read.contact_id ORDER BY read.changed_at, read.id)
+) moved
+JOIN contacts_contact contact ON contact.id = moved.contact_id
     AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
-LEFT JOIN LATERAL (
-    SELECT other.changed_at
-    FROM scoring_stagechange other
-    JOIN unnest(%(stages)s::text[], %(names)s::text[]) AS one (stage, name) ON one.stage = other.from_stage
-    JOIN unnest(%(stages)s::text[], %(names)s::text[]) AS two (stage, name) ON two.stage = other.to_stage
-    WHERE other.contact_id = change.contact_id AND other.merged_from_id IS NULL AND one.name <> two.name
-        AND (other.changed_at, other.id) < (change.changed_at, change.id)
-    ORDER BY other.changed_at DESC, other.id DESC LIMIT 1
-) before ON true
-LEFT JOIN LATERAL (
-    SELECT CASE WHEN two.rank > one.rank THEN 'up' ELSE 'down' END AS went
-    FROM scoring_stagechange other
-    JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS one (stage, name, rank)
-        ON one.stage = other.from_stage
-    JOIN unnest(%(stages)s::text[], %(names)s::text[], %(ranks)s::int[]) AS two (stage, name, rank)
-        ON two.stage = other.to_stage
-    WHERE other.contact_id = change.contact_id AND other.merged_from_id IS NULL AND one.name <> two.name
-        AND (other.changed_at, other.id) > (change.changed_at, change.id) AND other.changed_at <= %(now)s
-    ORDER BY other.changed_at, other.id LIMIT 1
-) after ON true
-WHERE change.changed_at > %(since)s AND change.changed_at <= %(until)s AND change.merged_from_id IS NULL
-    AND was.name <> came.name
+WHERE moved.changed_at > %(since)s AND moved.changed_at <= %(until)s
 
 -- count_velocity --
 -- Of each stage or phase, in all and by month or source: how many entered, how many of these went up since, how many left

@@ -1,17 +1,19 @@
 """How long people stay in a stage: told once when it takes too long, over merges, pauses and replays."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 
 from contacts.ingest import ingest
 from contacts.merging import merge
 from contacts.models import Contact, Merge, StepCursor
 from contacts.rules import explain, matching
-from contacts.stream import Step, run_step
+from contacts.stream import Busy, Step, run_step
 from contacts.unmerging import unmerge
 from scoring.models import StageChange, StageRule
+from scoring.stages import stage
 from tests.scoring.test_stages import at, engaged
 from tests.scoring.world import NOW, did, known, tick, told
 
@@ -163,3 +165,34 @@ def test_a_stay_cannot_be_overdue_before_it_began():
     lead()
     with pytest.raises(IntegrityError):
         StageChange.objects.update(overdue_at=NOW - HOUR)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ticks_at_once_tell_of_a_stay_once_and_move_each_person_once():
+    overdue_lead = lead()
+    StageRule.objects.create(
+        stage="qualified", leave_rule={"field": "country", "op": "eq", "value": "PL"}, leave_to="lead"
+    )
+    leaver = known("b@example.com", country="PL", stage="qualified", highest_stage="qualified")
+    gate = threading.Barrier(8)
+
+    def ticker():
+        try:
+            gate.wait()
+            for _try in range(3):
+                try:
+                    run_step(Step("stage", stage), NOW + 31 * DAY)
+                except Busy:
+                    continue
+        finally:
+            connection.close()
+
+    tickers = [threading.Thread(target=ticker) for _number in range(8)]
+    for one in tickers:
+        one.start()
+    for one in tickers:
+        one.join()
+    tick(NOW + 31 * DAY)
+    assert len(overdue(overdue_lead)) == 1
+    assert told(leaver, "stage.changed") == [{"from": "qualified", "to": "lead", "reason": "leave_rule"}]
+    assert StageChange.objects.filter(contact=leaver).count() == 1

@@ -403,7 +403,7 @@ def expected(stage: str, rules: dict[str, tuple[bool, bool]]) -> str:
 
 
 class TwinTest(TestCase):
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         stage=st.sampled_from(["known", "lead", "qualified", "customer"]),
         rules=st.dictionaries(
