@@ -96,6 +96,12 @@ NAVIGATION = (
         pgettext_lazy("navigation", "Understand"),
         (
             Entry(_("Insights"), "chart", address="insights:index", permission="contacts.view_touchpoint"),
+            Entry(
+                _("Stages in time"),
+                "steps",
+                address="admin:scoring_stagechange_velocity",
+                permission="scoring.view_stagechange",
+            ),
             Entry(_("Contacts"), "person", model="contacts.Contact"),
             Entry(_("Companies"), "building", model="contacts.Company"),
             Entry(_("Merges"), "merge", model="contacts.Merge"),

@@ -8,9 +8,11 @@ class ScoringConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from contacts.beside import offer_page, show_beside_stage
         from contacts.explaining import register_explanation
         from contacts.merging import settle_by
         from contacts.retention import register_reader_of_history
+        from contacts.rulefields import register_field
         from contacts.rules import register_leaf
         from contacts.segments import register_rules
         from contacts.turning import register_turn
@@ -20,14 +22,21 @@ class ScoringConfig(AppConfig):
         from scoring.fading import next_turn_of_score
         from scoring.leaf import ScoreIs
         from scoring.models import ContactScore, ScoreEntry, StageChange
+        from scoring.phases import FIELD as PHASE
         from scoring.points import SQL
+        from scoring.stages import OVERDUE
 
         register_leaf("score", ScoreIs)
         register_turn(ScoreIs, next_turn_of_score)
+        register_field(PHASE)
+        register_field(OVERDUE)
+        show_beside_stage("phase")
+        offer_page(_("Change stage…"), "admin:scoring_stagechange_set", "scoring.request_stage")
         register_explanation("score", explain_score, "scoring.view_contactscore")
         for computed in (ScoreEntry, ContactScore, StageChange):
             goes_along(computed)
         settle_by(SQL["settle_ledger"], undo=SQL["part_ledger"])
         settle_by(SQL["settle_scores"], undo=SQL["part_scores"])
+        settle_by(SQL["mark_stages"], undo=SQL["unmark_stages"])
         register_reader_of_history(asking)
         register_rules(rules)

@@ -127,7 +127,7 @@ MODELS = {
     "contacts.export": (f"{READ} people", f"{READ} people"),
     "scoring.scoremodel": (ALL, ALL),
     "scoring.stagerule": (ALL, ALL),
-    "scoring.stagechange": (READ, READ),
+    "scoring.stagechange": (f"{READ} velocity people",) * 2,  # “set” is asked for with a contact
     "messaging.brand": (READ, READ),
     "messaging.sendingpolicy": (READ, READ),
     "messaging.topic": (ALL, ALL),

@@ -45,6 +45,12 @@ RULES = {
     ),
     "scoring.ScoreRule.when": (a_score, "rule “Big company” of the score “Fit”"),
     "scoring.StageRule.rule": (lambda rule: StageRule.objects.create(stage="lead", rule=rule), "stage “Lead”"),
+    "scoring.StageRule.leave_rule": (
+        lambda rule: StageRule.objects.create(stage="lead", leave_rule=rule, leave_to="known"), "stage “Lead”",
+    ),
+    "scoring.StageRule.phase_rule": (
+        lambda rule: StageRule.objects.create(stage="lead", phase_rule=rule), "stage “Lead”",
+    ),
     "growth.Offer.audience": (
         lambda rule: Offer.objects.create(key="spring", name="Spring", audience=rule), "offer “Spring”",
     ),
