@@ -20,8 +20,11 @@ class LeadsConfig(AppConfig):
         from leads.scope import contacts_of
 
         open_to(contacts_of)
-        settle_by(SQL["settle_leads"])
+        settle_by(SQL["settle_leads"], undo=SQL["part_leads"])
         register_rules(rules)
         # What became of leads is counted; nothing in them tells of whom.
         ended = Q(state__in=["rejected", "converted"])
-        keep(Lead, ended, headline="", evidence=[], note="", touchpoint_id=None)
+        keep(
+            Lead, ended, headline="", evidence=[], note="", touchpoint_id=None, order_number="", crm_id="",
+            snooze_reason="",
+        )  # fmt: skip

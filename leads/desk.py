@@ -119,7 +119,7 @@ def release(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lea
     """Puts a claimed lead back for the others. Raises TakenByOther or WrongState."""
     return move(
         lead=lead, by=by, now=now, source=source, kind="release", says="lead.released",
-        where=Lead.objects.owned_by(by).filter(state="claimed"),
+        where=Lead.objects.movable_by(by).filter(state="claimed"),
         state="open", owner=None, claimed_at=None, claimed_by=None, snoozed_until=None, snooze_reason="",
     )  # fmt: skip
 
@@ -152,7 +152,7 @@ def reject(*, lead: Lead, by: Any, now: datetime, reason: RejectReason, note: st
     """
     return move(
         lead=lead, by=by, now=now, source=source, kind="reject", says="lead.rejected", grace=GRACE,
-        where=Lead.objects.owned_by(by).filter(state__in=["claimed", "accepted"]),
+        where=Lead.objects.movable_by(by).filter(state__in=["claimed", "accepted"]),
         told={"reason": reason.key, "track": reason.track_key, "is_final": reason.is_final},
         state="rejected", reject_reason=reason, note=note, ended_at=now, ended_by=by, snoozed_until=None,
         snooze_reason="",
@@ -177,7 +177,7 @@ def convert(
         order = {"number": order_number or f"lead-{lead.pk}", "total": str(total), "currency": currency}
     return move(
         lead=lead, by=by, now=now, source=source, kind="convert", says="lead.converted", grace=GRACE,
-        where=Lead.objects.owned_by(by).filter(state="accepted"),
+        where=Lead.objects.movable_by(by).filter(state="accepted"),
         told={"value": None if value is None else str(value), "currency": currency, "order": order},
         state="converted", value=value, currency=currency, order_number=order["number"] if order else "",
         order_total=order_total, note=note, ended_at=now, ended_by=by, snoozed_until=None, snooze_reason="",
@@ -249,12 +249,11 @@ def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales"
             where=Lead.objects.unclaimed(), told=told,
             assigned_to=to, assigned_at=now, unrouted_because="", overdue_at=None,
         )  # fmt: skip
-    mine = Lead.objects.all() if by.has_perm("leads.change_lead") else Lead.objects.owned_by(by)
     # With the lead goes the person, if that was the same rep's.
     follows = was.owner_id is not None and contact.owner_id == was.owner_id
     given = move(
         lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
-        where=mine.filter(state__in=["claimed", "accepted"]), told=told,
+        where=Lead.objects.movable_by(by).filter(state__in=["claimed", "accepted"]), told=told,
         beside={"contact_owner": was.owner_id} if follows else {},
         owner=to, assigned_to=to, assigned_at=now, claimed_by=to, snoozed_until=None, snooze_reason="",
     )  # fmt: skip

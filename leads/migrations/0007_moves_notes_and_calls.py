@@ -145,7 +145,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='activity',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'call'), models.Q(('outcome', ''), _negated=True)), models.Q(('kind', 'note'), ('outcome', ''), models.Q(('body', ''), _negated=True)), _connector='OR'), name='a_call_has_an_outcome_and_a_note_a_text'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'call'), models.Q(('outcome', ''), _negated=True)), models.Q(('kind', 'note'), ('outcome', '')), _connector='OR'), name='a_call_has_an_outcome_and_a_note_none'),
         ),
         migrations.AddIndex(
             model_name='leadmove',

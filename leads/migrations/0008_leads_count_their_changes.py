@@ -1,4 +1,7 @@
-"""The database counts every change of a lead, by whatever way it is made, so that the stream can tell of each."""
+"""The database counts every change of a lead, by whatever way it is made, so that the stream can tell of each.
+
+And a lead that is in nobody's hands any more does not sleep, whoever took it out of them.
+"""
 
 from django.db import migrations
 
@@ -6,14 +9,20 @@ FUNCTION = """
 CREATE FUNCTION count_lead_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.version := OLD.version + 1;
+    IF NEW.state NOT IN ('claimed', 'accepted') THEN
+        NEW.snoozed_until := NULL;
+        NEW.snooze_reason := '';
+    END IF;
     RETURN NEW;
 END
 $$
 """
-# What was told is no change of the lead, and would be told for ever.
+# That it was told is no change of the lead, or it would be told for ever.
 TRIGGER = """
 CREATE TRIGGER lead_changes BEFORE UPDATE ON leads_lead
-FOR EACH ROW WHEN (NEW.told_version IS NOT DISTINCT FROM OLD.told_version AND NEW.* IS DISTINCT FROM OLD.*)
+FOR EACH ROW WHEN (
+    NEW.version = OLD.version AND NEW.told_version = OLD.told_version AND NEW.* IS DISTINCT FROM OLD.*
+)
 EXECUTE FUNCTION count_lead_change()
 """
 

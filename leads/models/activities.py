@@ -50,8 +50,8 @@ class Activity(models.Model):
         ordering = ["-at", "-pk"]
         constraints = [
             models.CheckConstraint(
-                name="a_call_has_an_outcome_and_a_note_a_text",
-                condition=(Q(kind="call") & ~Q(outcome="")) | (Q(kind="note", outcome="") & ~Q(body="")),
+                name="a_call_has_an_outcome_and_a_note_none",
+                condition=(Q(kind="call") & ~Q(outcome="")) | Q(kind="note", outcome=""),
             ),
         ]
 

@@ -45,6 +45,14 @@ class LeadQuerySet(models.QuerySet):
         """What a rep may accept: what he claimed, and what nobody has yet."""
         return self.filter(Q(state="claimed", owner=user) | Q(state="open", owner=None))
 
+    def overdue(self, now):
+        """Those that nobody accepted in time."""
+        return self.filter(state__in=["open", "claimed"], due_at__lt=now)
+
+    def movable_by(self, user):
+        """A rep moves his own leads, and who may change leads moves all that are in somebody's hands."""
+        return self.exclude(owner=None) if user.has_perm("leads.change_lead") else self.filter(owner=user)
+
     def awake(self, now):
         """Without those that sleep until later."""
         return self.exclude(snoozed_until__gt=now)

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'hold of marketing',
                 'verbose_name_plural': 'holds of marketing',
                 'ordering': ['-held_at', '-pk'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('until__gt', models.F('held_at')), ('until__lte', django.db.models.expressions.CombinedExpression(models.F('held_at'), '+', models.Value(datetime.timedelta(days=30))))), name='marketing_is_held_for_30_days_at_most')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('until__gte', models.F('held_at')), ('until__lte', django.db.models.expressions.CombinedExpression(models.F('held_at'), '+', models.Value(datetime.timedelta(days=30))))), name='marketing_is_held_for_30_days_at_most')],
             },
         ),
     ]

@@ -44,7 +44,7 @@ class Hold(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="marketing_is_held_for_30_days_at_most",
-                condition=Q(until__gt=F("held_at"), until__lte=F("held_at") + LONGEST_HOLD),
+                condition=Q(until__gte=F("held_at"), until__lte=F("held_at") + LONGEST_HOLD),
             ),
         ]
 
