@@ -11,6 +11,7 @@ from contacts.companies import join_by_domain
 from contacts.ingest import ingest
 from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
+from growth.sales import take_orders
 from leads import moves
 from leads.handoff import handoff
 from leads.tasks import ask
@@ -29,6 +30,7 @@ STEPS: list[Step] = [
     Step("heal", heal),
     Step("companies", join_by_domain),
     Step("moves", moves.settle),
+    Step("orders", take_orders),
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
