@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from contacts.stream import put
-from leads.desk import DeskError, TakenByOther, WrongState, WrongWords, check_later, move, must_work
+from leads.desk import DeskError, TakenByOther, WrongState, WrongWords, check_later, hold_contact, move, must_work
 from leads.models import Activity, Lead, LeadQuerySet, Task
 
 # So long its writer may change a note or take it away.
@@ -61,6 +61,7 @@ def call(
         raise WrongWords("back_at", _("There is nothing to call back for."))
     if back_at is not None:
         check_later(back_at, now, "back_at")
+    hold_contact(lead)
     mine = Lead.objects.owned_by(by).filter(state__in=["claimed", "accepted"])
     if not mine.select_for_update(no_key=True).filter(pk=lead.pk).exists():
         _refuse(lead, by)

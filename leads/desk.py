@@ -73,6 +73,7 @@ def move(
     With a `grace` the stream is told when that is over, unless the move was undone. Raises TakenByOther or WrongState.
     """
     must_work(by)
+    hold_contact(lead)
     # Held until the end, so that what it was before and the moves of one lead stand in one order.
     was = Lead.objects.select_for_update(no_key=True, of=("self",)).select_related("owner").get(pk=lead.pk)
     moved = where.filter(pk=lead.pk).update(updated_at=now, **to)
@@ -91,6 +92,11 @@ def move(
     if not grace:
         put(kind=says, source=source, channel="sales", now=now, contact_id=fresh.contact_id, properties=properties)
     return fresh
+
+
+def hold_contact(lead: Lead) -> Contact:
+    """The lead's person, held until the end: first, as a merge does, so that neither shuts the other out."""
+    return Contact.objects.select_for_update(no_key=True).get(pk=lead.contact_id)
 
 
 def written(lead: Lead, names: list[str]) -> dict[str, Any]:
@@ -131,9 +137,7 @@ def accept(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead
     Raises TakenByOther or WrongState.
     """
     must_work(by)
-    # Whoever else would become its owner in this moment waits.
-    contacts = Contact.objects.select_for_update(no_key=True).filter(pk=lead.contact_id)
-    took = contacts.filter(owner=None).exists()
+    took = hold_contact(lead).owner_id is None
     accepted = move(
         lead=lead, by=by, now=now, source=source, kind="accept", says="lead.accepted",
         where=Lead.objects.takeable_by(by), beside={"contact_owner": None} if took else {},
@@ -240,7 +244,7 @@ def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales"
     must_work(by)
     if not colleagues(by).filter(pk=to.pk).exists():
         raise WrongWords("to", _("%(name)s is not in a team with you.") % {"name": name_of(to)})
-    contact = Contact.objects.select_for_update(no_key=True).get(pk=lead.contact_id)
+    contact = hold_contact(lead)
     was = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
     told: dict[str, Any] = {"to": to.get_username()}
     if was.state == "open":

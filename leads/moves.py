@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from contacts.models import Contact
 from contacts.sql import load
 from contacts.stream import put
-from leads.desk import DeskError, must_work, name_of, written
+from leads.desk import DeskError, hold_contact, must_work, name_of, written
 from leads.models import Activity, Lead, LeadMove, Task
 
 SQL = load(__file__)
@@ -50,8 +50,7 @@ def undo(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
     Raises NothingToUndo, with who moved the lead since or why it is too late.
     """
     must_work(by)
-    # The contact first, as all moves that change both.
-    contact = Contact.objects.select_for_update(no_key=True).get(pk=lead.contact_id)
+    contact = hold_contact(lead)
     fresh = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
     last = LeadMove.objects.select_related("by").filter(lead=fresh, undone_at=None).first()
     if last is None:

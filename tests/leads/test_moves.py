@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection, transaction
 
 from campaigns.models import Enrolment
+from contacts.merging import merge
 from contacts.models import Contact, Incoming
 from contacts.stream import Step, run_step
 from journey_crm.roles import ADMINISTRATOR, MARKETER
@@ -366,3 +367,31 @@ def test_a_rep_makes_tasks_for_himself_and_for_his_team(ann, jan):
         tasks.make(contact=lead.contact, title="Nothing", by=eva, now=NOW)
     with pytest.raises(desk.WrongWords, match="What is to be done"):
         tasks.make(contact=lead.contact, title=" ", by=ann, now=NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_moves_and_merges_at_once_shut_nobody_out():
+    ann = person("ann")
+    pairs = [(known(f"a{n}@example.com"), known(f"b{n}@example.com")) for n in range(8)]
+    leads = [lead_of(loser) for _survivor, loser in pairs]
+    start, failed = threading.Barrier(2), []
+
+    def work():
+        try:
+            start.wait(timeout=30)
+            for lead in leads:
+                for move in (desk.claim, desk.accept, moves.undo, moves.undo):
+                    move(lead=lead, by=ann, now=NOW)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    start.wait(timeout=30)
+    for survivor, loser in pairs:
+        merge(survivor=survivor, loser=loser, reason="by hand", now=NOW)
+    thread.join()
+    assert failed == []
+    assert set(Lead.objects.values_list("contact", "state")) == {(survivor.pk, "open") for survivor, _loser in pairs}
