@@ -14,6 +14,7 @@ from contacts.stream import Busy, Step, run_step
 from growth.sales import take_orders
 from leads import moves
 from leads.handoff import handoff
+from leads.routing import reroute
 from leads.tasks import ask
 from messaging import brake
 from messaging.gates import arbitrate
@@ -34,6 +35,7 @@ STEPS: list[Step] = [
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
+    Step("reroute", reroute),
     Step("tasks", ask),
     Step("leads", moves.mirror),
     Step("segment", segments.refresh),

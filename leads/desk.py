@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.stream import put
-from leads.models import Lead, LeadMove, LeadQuerySet, RejectReason
+from leads.models import Lead, LeadMove, LeadQuerySet, RejectReason, Rep, Team
+from leads.routing import absences, away_now, calendar_of, due_at
 
 # So long after it a move that ends a lead can be undone; then marketing, the books and other systems go on from it.
 GRACE = timedelta(seconds=30)
@@ -132,9 +133,9 @@ def release(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lea
 
 @transaction.atomic
 def accept(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
-    """Agrees to work on a lead that is claimed, or that nobody has; the contact becomes the rep's if it is nobody's.
+    """Agrees to work on a lead that is claimed, or open and nobody else's turn; the contact becomes his if nobody has it.
 
-    Raises TakenByOther or WrongState.
+    One that is assigned to a colleague is claimed first. Raises TakenByOther or WrongState.
     """
     must_work(by)
     took = hold_contact(lead).owner_id is None
@@ -246,12 +247,16 @@ def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales"
         raise WrongWords("to", _("%(name)s is not in a team with you.") % {"name": name_of(to)})
     contact = hold_contact(lead)
     was = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
+    if to.pk != by.pk and to.pk in away_now(now):
+        raise WrongWords("to", _("%(name)s is away.") % {"name": name_of(to)})
     told: dict[str, Any] = {"to": to.get_username()}
+    # What is not accepted yet has a new clock, or the next tick would take it from him.
+    due: dict[str, Any] = {"due_at": _due_at(was, to, now)} if was.state != "accepted" else {}
     if was.state == "open":
         return move(
             lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
             where=Lead.objects.unclaimed(), told=told,
-            assigned_to=to, assigned_at=now, unrouted_because="", overdue_at=None,
+            assigned_to=to, assigned_at=now, unrouted_because="", overdue_at=None, asked_at=None, **due,
         )  # fmt: skip
     # With the lead goes the person, if that was the same rep's.
     follows = was.owner_id is not None and contact.owner_id == was.owner_id
@@ -260,7 +265,17 @@ def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales"
         where=Lead.objects.movable_by(by).filter(state__in=["claimed", "accepted"]), told=told,
         beside={"contact_owner": was.owner_id} if follows else {},
         owner=to, assigned_to=to, assigned_at=now, claimed_by=to, snoozed_until=None, snooze_reason="",
+        overdue_at=None, asked_at=None, **due,
     )  # fmt: skip
     if follows:
         Contact.objects.filter(pk=contact.pk).update(owner=to, updated_at=now)
     return given
+
+
+def _due_at(lead: Lead, to: Any, now: datetime) -> datetime | None:
+    """By when a rep answers who is given a lead now, by his own working hours."""
+    team = None if lead.team_id is None else Team.objects.get(pk=lead.team_id)
+    if team is None:
+        return lead.due_at
+    place = Rep.objects.filter(team=team, user=to).first()
+    return due_at(team, calendar_of(team, place, absences(now).get(to.pk, ())), now)

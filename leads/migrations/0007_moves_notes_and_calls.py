@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contacts', '0021_unknown_zones'),
-        ('leads', '0004_reps_and_assignment'),
+        ('leads', '0005_routing'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -35,6 +35,13 @@ class LeadQuerySet(models.QuerySet):
     def unfinished(self):
         return self.filter(state__in=["open", "claimed", "accepted"])
 
+    def unaccepted(self):
+        return self.filter(state__in=["open", "claimed"])
+
+    def unrouted(self):
+        """Nobody's, neither by routing nor by a claim."""
+        return self.filter(state="open", owner=None, assigned_to=None)
+
     def unclaimed(self):
         return self.filter(state="open", owner=None)
 
@@ -42,8 +49,9 @@ class LeadQuerySet(models.QuerySet):
         return self.filter(owner=user)
 
     def takeable_by(self, user):
-        """What a rep may accept: what he claimed, and what nobody has yet."""
-        return self.filter(Q(state="claimed", owner=user) | Q(state="open", owner=None))
+        """What a rep may accept at once: what he claimed, and what is open and not a colleague's turn."""
+        free = Q(state="open", owner=None) & (Q(assigned_to=None) | Q(assigned_to=user))
+        return self.filter(Q(state="claimed", owner=user) | free)
 
     def overdue(self, now):
         """Those that nobody accepted in time."""
@@ -99,6 +107,8 @@ class Lead(models.Model):
     reassigned = models.PositiveIntegerField(_("times reassigned"), default=0, db_default=0, editable=False)
     # Why it is nobody's: one of `leads.routing.REASONS`.
     unrouted_because = models.TextField(_("nobody's because"), blank=True, default="", db_default="", editable=False)
+    # When routing last looked for somebody and found nobody.
+    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When this clock's end was told to the stream.
     overdue_at = models.DateTimeField(_("told as overdue"), null=True, blank=True, editable=False)
     # What makes this person worth a call now: one line, and the evidence behind it, as they were at hand-off.
@@ -137,7 +147,10 @@ class Lead(models.Model):
         verbose_name = _("lead")
         verbose_name_plural = _("leads")
         ordering = ["-created_at", "-pk"]
-        permissions = [("work_lead", _("Can work on own and unclaimed leads"))]
+        permissions = [
+            ("work_lead", _("Can work on own and unclaimed leads")),
+            ("route_lead", _("Can hand leads over to others")),
+        ]
         indexes = [
             models.Index(fields=["state", "owner", "-created_at"], name="lead_list"),
             models.Index(

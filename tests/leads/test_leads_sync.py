@@ -386,6 +386,7 @@ def test_a_lead_that_has_not_changed_is_not_told_again(lead):
     feed_ticks(NOW)
     feed_ticks(NOW)
     Lead.objects.update(headline="Asked for a demo")  # as it was
+    Lead.objects.update(asked_at=NOW, lapsed_by=[1])  # routing's own notes
     feed_ticks(NOW)
     assert Touchpoint.objects.filter(kind="lead.updated").count() == 1
     Lead.objects.update(headline="Asked again")

@@ -15,7 +15,7 @@ from contacts.stream import Step, run_step
 from journey_crm.roles import ADMINISTRATOR, MARKETER
 from leads import activities, desk, moves, tasks
 from leads.desk import GRACE
-from leads.models import Activity, Lead, LeadMove, RejectReason, Task, Team
+from leads.models import Absence, Activity, Lead, LeadMove, RejectReason, Task, Team
 from tests.leads.test_desk import all_steps, lead_of, person
 from tests.scoring.world import NOW, did, known, model, rule, tick, told
 
@@ -266,6 +266,16 @@ def test_an_open_lead_is_assigned_and_one_in_hand_is_handed_over(ann, jan):
         desk.assign(lead=lead, to=ann, by=ann, now=NOW)
 
 
+def test_who_is_given_a_lead_has_a_clock_of_his_own_and_who_is_away_is_given_none(ann, jan):
+    team = Team.objects.create(key="inside", sla=timedelta(hours=4))
+    team.reps.add(ann, jan)
+    lead = in_state("claimed", ann, team=team, due_at=NOW - MINUTE)
+    assert desk.assign(lead=lead, to=jan, by=ann, now=NOW).due_at == NOW + timedelta(hours=4)
+    Absence.objects.create(user=ann, first_day=NOW.date(), last_day=NOW.date())
+    with pytest.raises(desk.WrongWords, match="Ann Novák is away"):
+        desk.assign(lead=lead, to=ann, by=jan, now=NOW)
+
+
 def test_a_rep_gives_leads_to_his_team_and_who_may_change_leads_to_every_rep(ann, jan):
     ada = person("ada", ADMINISTRATOR)
     mark = person("mark", MARKETER)
@@ -395,3 +405,10 @@ def test_moves_and_merges_at_once_shut_nobody_out():
     thread.join()
     assert failed == []
     assert set(Lead.objects.values_list("contact", "state")) == {(survivor.pk, "open") for survivor, _loser in pairs}
+
+
+def test_what_is_a_colleagues_turn_is_not_accepted_by_the_way(ann, jan):
+    lead = in_state("open", ann, assigned_to=jan, assigned_at=NOW)
+    with pytest.raises(desk.WrongState):
+        desk.accept(lead=lead, by=ann, now=NOW)
+    assert desk.accept(lead=lead, by=jan, now=NOW).owner == jan
