@@ -133,7 +133,7 @@ def release(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lea
 
 @transaction.atomic
 def accept(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
-    """Agrees to work on a lead that is claimed, or open and nobody else's turn; the contact becomes his if nobody has it.
+    """Agrees to work on a lead that is claimed, or open and nobody else's turn; a contact that is nobody's becomes his.
 
     One that is assigned to a colleague is claimed first. Raises TakenByOther or WrongState.
     """

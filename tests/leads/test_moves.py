@@ -258,6 +258,7 @@ def test_an_open_lead_is_assigned_and_one_in_hand_is_handed_over(ann, jan):
     lead = in_state("open", ann)
     given = desk.assign(lead=lead, to=jan, by=ann, now=NOW)
     assert (given.state, given.owner, given.assigned_to, given.assigned_at) == ("open", None, jan, NOW)
+    desk.claim(lead=lead, by=ann, now=NOW)
     desk.accept(lead=lead, by=ann, now=NOW)
     handed = desk.assign(lead=lead, to=jan, by=ann, now=NOW)
     assert (handed.state, handed.owner, handed.assigned_to) == ("accepted", jan, jan)
