@@ -56,6 +56,8 @@ class ColleagueField(serializers.SlugRelatedField):
 
 
 class ActivitySerializer(serializers.ModelSerializer):
+    # Read as it stands: a note has none.
+    outcome = serializers.CharField(read_only=True)
     by = serializers.CharField(source="by.username", default=None, read_only=True, allow_null=True)
 
     class Meta:
