@@ -16,8 +16,8 @@ from contacts.wire import DEEPEST, is_too_deep
 
 # Kinds that only our own parts may tell: a write key stands in public pages, and must not be able to qualify a lead.
 RESERVED = {
-    "alert", "campaign", "consent", "contact", "date", "email", "enrolment", "handoff", "journey", "lead", "message",
-    "milestone", "onboarding", "onsite", "score", "segment", "sms", "stage", "task", "track", "webhook",
+    "alert", "campaign", "consent", "contact", "date", "email", "enrolment", "handoff", "journey", "lead", "marketing",
+    "message", "milestone", "onboarding", "onsite", "score", "segment", "sms", "stage", "task", "track", "webhook",
 }  # fmt: skip
 # Names of Segment's e-commerce specification for what we call otherwise.
 SYNONYMS = {

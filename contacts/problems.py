@@ -22,8 +22,14 @@ _AWAY = {"08", "40", "53", "55", "57", "58"}
 
 
 class Conflict(APIException):
+    """What is asked for is not possible as things are; `extra` stands in the document, such as who was first."""
+
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
+
+    def __init__(self, detail: Any = None, extra: Mapping[str, Any] | None = None):
+        super().__init__(detail)
+        self.extra = dict(extra or {})
 
 
 class PreconditionFailed(APIException):
@@ -61,6 +67,7 @@ def problem(error: Exception, context: Mapping[str, Any]) -> Response | None:
         detail = response.data.get("detail") if isinstance(response.data, dict) else response.data
         document["title"] = str(detail or _("The request was refused."))
         document["code"] = getattr(detail, "code", getattr(error, "default_code", "error"))
+        document |= getattr(error, "extra", {})
     response.data = document
     response.content_type = "application/problem+json"
     return response

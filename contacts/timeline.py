@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -48,6 +50,15 @@ _TOLD = {
     "lead.overdue": (gettext_lazy("Not answered by sales in time"), "clock", "is-bad"),
     "lead.claimed": (gettext_lazy("Claimed by sales"), "inbox", "is-teal"),
     "lead.accepted": (gettext_lazy("Accepted by sales"), "check", "is-good"),
+    "lead.released": (gettext_lazy("Released by sales"), "undo", ""),
+    "lead.snoozed": (gettext_lazy("Put off by sales"), "clock", ""),
+    "lead.woken": (gettext_lazy("Up again for sales"), "clock", "is-info"),
+    "lead.noted": (gettext_lazy("Sales wrote a note"), "pencil", ""),
+    "lead.called": (gettext_lazy("Sales called"), "person", "is-teal"),
+    "lead.undone": (gettext_lazy("Sales took a move back"), "undo", ""),
+    "lead.dropped": (gettext_lazy("One of two leads gave way"), "merge", ""),
+    "marketing.held": (gettext_lazy("Sales holds marketing"), "pause", "is-warn"),
+    "marketing.released": (gettext_lazy("Sales lets marketing go on"), "play", ""),
     "lead.rejected": (gettext_lazy("Rejected by sales"), "undo", "is-bad"),
     "task.requested": (gettext_lazy("Somebody is asked to do something"), "person", "is-teal"),
     "task.done": (gettext_lazy("A task was done"), "check-circle", "is-good"),
@@ -85,8 +96,11 @@ _TOLD = {
 }
 # What each kind that we know is called.
 TITLES = {kind: title for kind, (title, _icon, _css) in _TOLD.items()}
+# For other systems: people have read it in another line already.
+_SILENT = ["lead.updated"]
 _SAYS_MOST = (
     "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason",
+    "outcome", "move", "to", "by",
 )  # fmt: skip
 
 
@@ -124,7 +138,7 @@ def page(contact: Contact, *, before: str = "", limit: int = PAGE) -> Page:
 
 def page_of(contacts: list[int], *, before: str = "", limit: int = PAGE) -> Page:
     """The same of several contacts at once, such as the people of a company; each entry's touchpoint knows whose."""
-    found = Touchpoint.objects.filter(contact_id__in=contacts).select_related("contact")
+    found = Touchpoint.objects.filter(contact_id__in=contacts).exclude(kind__in=_SILENT).select_related("contact")
     if edge := _edge(before):
         found = found.filter(Q(occurred_at__lt=edge[0]) | Q(occurred_at=edge[0], pk__lt=edge[1]))
     rows = list(found.order_by("-occurred_at", "-pk")[: limit + 1])
@@ -172,6 +186,9 @@ def _detail(row: Touchpoint) -> str:
         return ", ".join(map(str, told["fields"]))[:200]
     if row.kind == "journey.entered" and told.get("held_out") is True:
         return _("%(journey)s: held out, and gets nothing from it") % {"journey": str(told.get("journey", "?"))[:200]}
+    if row.kind == "marketing.held" and (until := parse_datetime(str(told.get("until", "")))):
+        moment = date_format(timezone.localtime(until), "SHORT_DATETIME_FORMAT")
+        return _("until %(moment)s, by %(name)s") % {"moment": moment, "name": str(told.get("by", "?"))[:150]}
     for key in _SAYS_MOST:
         if isinstance(told.get(key), str | int | float) and told[key] != "":
             return str(told[key])[:200]

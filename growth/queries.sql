@@ -34,3 +34,28 @@ SELECT p.enrolment_id, p.is_ghost, o.id AS offer_id, o.key AS offer_key, o.prior
     WHEN o.holdout > 0 AND bucket_of('offer:' || o.key, p.contact_id) < o.holdout THEN 'holdout'
     END AS reason
 FROM p JOIN offers o ON o.slot = p.slot
+
+-- take_sold_leads --
+-- Makes an order of each lead that sales won with one in the window; a number that the shop has told already stays as
+-- the shop told it. Tells of those that it made.
+WITH sold AS (
+    SELECT DISTINCT ON (number) told.id, told.contact_id, told.occurred_at, told.source,
+        told.properties -> 'lead' AS lead, told.properties -> 'order' ->> 'number' AS number,
+        (told.properties -> 'order' ->> 'total')::numeric AS total, told.properties -> 'order' ->> 'currency' AS currency
+    FROM contacts_touchpoint told
+    JOIN contacts_contact contact ON contact.id = told.contact_id
+        AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+    WHERE told.id > %(after)s AND told.id <= %(upto)s AND told.kind = 'lead.converted'
+        AND jsonb_typeof(told.properties -> 'order') = 'object'
+    ORDER BY number, told.id
+), made AS (
+    INSERT INTO growth_order (number, contact_id, state, total, currency, placed_at, created_at)
+    SELECT number, contact_id, 'placed', total, currency, occurred_at, %(now)s FROM sold ORDER BY number
+    ON CONFLICT (number) DO NOTHING
+    RETURNING number
+)
+INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
+SELECT sold.contact_id, 'order.placed', 'purchase', sold.occurred_at, %(now)s, sold.source, jsonb_build_object(
+    'number', sold.number, 'total', sold.total, 'currency', sold.currency, 'products', '[]'::jsonb, 'lead', sold.lead)
+FROM sold JOIN made USING (number)
+ORDER BY sold.id

@@ -11,6 +11,8 @@ from contacts.companies import join_by_domain
 from contacts.ingest import ingest
 from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
+from growth.sales import take_orders
+from leads import moves
 from leads.handoff import handoff
 from leads.routing import reroute
 from leads.tasks import ask
@@ -28,11 +30,14 @@ STEPS: list[Step] = [
     Step("sign_up", sign_up),
     Step("heal", heal),
     Step("companies", join_by_domain),
+    Step("moves", moves.settle),
+    Step("orders", take_orders),
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
     Step("reroute", reroute),
     Step("tasks", ask),
+    Step("leads", moves.mirror),
     Step("segment", segments.refresh),
     Step("fuse", fuse.watch),
     Step("experiments", experiments.decide),

@@ -22,9 +22,12 @@ class LeadsConfig(AppConfig):
         from leads.trying import explain_team
 
         open_to(contacts_of)
-        settle_by(SQL["settle_leads"])
+        settle_by(SQL["settle_leads"], undo=SQL["part_leads"])
         register_rules(rules)
         register_explanation("team", explain_team, "leads.view_team")
         # What became of leads is counted; nothing in them tells of whom.
         ended = Q(state__in=["rejected", "converted"])
-        keep(Lead, ended, headline="", evidence=[], note="", touchpoint_id=None, unrouted_because="")
+        keep(
+            Lead, ended, headline="", evidence=[], note="", touchpoint_id=None, order_number="", crm_id="",
+            snooze_reason="", unrouted_because="",
+        )  # fmt: skip

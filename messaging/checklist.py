@@ -48,6 +48,7 @@ def checklist(row: dict[str, Any], contact: Contact, template: Template) -> list
 # Which line of the checklist a message that is put off fails at.
 _STOPS = {
     "onboarding_protection": "protection",
+    "held_by_sales": "hold",
     "paused": "pause",
     "quiet_hours": "quiet_hours",
     "frequency": "frequency",
@@ -91,6 +92,7 @@ def _sentences(row: dict[str, Any], contact: Contact, template: Template) -> lis
         ),
         ("holdout", _("The person is not in a holdout group.")),
         ("protection", _peace(row)),
+        ("hold", _hold(row)),
         ("pause", _pause(row)),
         ("quiet_hours", _quiet(row)),
         *(("frequency", one) for one in _frequency(row)),
@@ -108,6 +110,12 @@ def _peace(row: dict[str, Any]) -> str:
     return _("The person is new to something and left in peace until %(moment)s.") % {
         "moment": in_words(row["protected_until"])
     }
+
+
+def _hold(row: dict[str, Any]) -> str:
+    if row["held_until"] is None:
+        return _("Sales does not hold it back.")
+    return _("Sales holds marketing for this person until %(moment)s.") % {"moment": in_words(row["held_until"])}
 
 
 def _pause(row: dict[str, Any]) -> str:

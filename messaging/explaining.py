@@ -18,7 +18,7 @@ from messaging.reasons import WAITS, sentence
 _ROW = (
     "id", "template_id", "topic", "failed", "quiet_end", "is_closed", "contact_zone", "zone_from", "calendar", "counts",
     "caps", "walk", "new_state", "end_reason", "new_due", "valid_until", "message_class", "stopped_by", "paused_until",
-    "protected_until", "most_per_week", "is_held_out", "in_quiet_hours",
+    "protected_until", "held_until", "most_per_week", "is_held_out", "in_quiet_hours",
 )  # fmt: skip
 _COUNTED = {"state__in": ["ready", "sending", "sent", "uncertain"], "message_class__in": ["marketing", "operational"]}
 
@@ -127,7 +127,8 @@ def why(message: Message, now: datetime) -> Explanation:
     is_open = message.state in Message.OPEN
     if left_at:
         # It passed; what became true afterwards (it expired, she unsubscribed) is no answer to why it left.
-        row |= {"failed": None, "quiet_end": None, "paused_until": None, "protected_until": None, "stopped_by": ""}
+        row |= dict.fromkeys(("failed", "quiet_end", "paused_until", "protected_until", "held_until"))
+        row["stopped_by"] = ""
     checks = checklist(row, message.contact, message.template)
     asked_again = None
     if message.state in ("skipped", "failed", "cancelled"):

@@ -17,6 +17,7 @@ GATES = {
     "expired": _("The message was no longer valid when it could have been sent."),
     "holdout": _("The person is in the holdout group and gets nothing, so that the effect can be measured."),
     "onboarding_protection": _("The person was new to something and left in peace for as long as this one was valid."),
+    "held_by_sales": _("Sales held marketing for this person for as long as the message was valid."),
     "paused": _("The person asked for a pause that lasts longer than the message is valid."),
     "quiet_hours": _("It was night, a Sunday or a holiday where the person lives, and the message was not to wait."),
     "capped": _("The person had enough messages of ours for as long as this one was valid."),
@@ -54,12 +55,13 @@ GATE_OF = {
     "topic_refused": "consent", "no_consent": "consent", "no_address": "address", "invalid_address": "address",
     "suppressed": "suppression", "exited": "journey", "goal_reached": "journey", "journey_stopped": "journey",
     "already_sent": "once", "expired": "valid", "holdout": "holdout", "onboarding_protection": "protection",
-    "paused": "pause", "quiet_hours": "quiet_hours", "capped": "frequency",
+    "held_by_sales": "hold", "paused": "pause", "quiet_hours": "quiet_hours", "capped": "frequency",
 }  # fmt: skip
 
 # What put a message off that still waits (`Message.waits_for`); all gates ask it again at that moment.
 WAITS = {
     "onboarding_protection": _("The person is new to something and left in peace; it is asked again on %(moment)s."),
+    "held_by_sales": _("Sales holds marketing for this person; it is asked again on %(moment)s."),
     "paused": _("The person asked for a pause; it is asked again on %(moment)s."),
     "quiet_hours": _("It is quiet where the person lives; it is asked again on %(moment)s."),
     "frequency": _("The person has had enough messages of ours for now; it is asked again on %(moment)s."),

@@ -24,6 +24,11 @@ WITH policy AS MATERIALIZED (
         CASE WHEN m.message_class = 'marketing' AND m.is_promotion THEN (
             SELECT max(r.until) FROM messaging_protection r WHERE r.contact_id = m.contact_id AND r.until > %(now)s
         ) END AS protected_until,
+        -- Sales said so; the longest hold counts.
+        CASE WHEN m.message_class = 'marketing' THEN (
+            SELECT max(h.until) FROM messaging_hold h
+            WHERE h.contact_id = m.contact_id AND h.released_at IS NULL AND h.until > %(now)s
+        ) END AS held_until,
         coalesce(nullif(c.zone, ''), inferred.zone, {segment_zone}) AS own_zone,
         CASE WHEN c.zone <> '' THEN 'explicit' WHEN inferred.zone IS NOT NULL THEN 'inferred' ELSE 'segment' END
             AS own_zone_from,
@@ -103,8 +108,9 @@ WITH policy AS MATERIALIZED (
     SELECT a.*, k.next_day, k.next_open_day, k.is_closed, coalesce(a.own_zone, %(zone)s) AS contact_zone,
         CASE WHEN a.own_zone IS NULL THEN 'workspace' ELSE a.own_zone_from END AS zone_from,
         -- Whoever asked for a pause gets no marketing until it is over.
-        CASE WHEN failed IS NULL THEN greatest(paused_until, protected_until) END AS pause_end,
-        failed IS NULL AND protected_until > coalesce(paused_until, %(now)s) AS is_protected,
+        CASE WHEN failed IS NULL THEN greatest(paused_until, protected_until, held_until) END AS pause_end,
+        failed IS NULL AND protected_until > coalesce(greatest(paused_until, held_until), %(now)s) AS is_protected,
+        failed IS NULL AND held_until > coalesce(paused_until, %(now)s) AS is_held_by_sales,
         -- Who is on our website is awake.
         CASE WHEN failed IS NULL AND in_quiet_hours <> 'ignore' AND a.channel <> 'onsite' THEN k.quiet_end END AS quiet_end
     FROM asked a JOIN clock k ON k.zone = coalesce(a.own_zone, %(zone)s) AND k.calendar = a.calendar
@@ -130,6 +136,7 @@ WITH policy AS MATERIALIZED (
     SELECT drained.*, CASE
         WHEN failed IS NOT NULL THEN 'failed'
         WHEN is_protected THEN 'onboarding_protection'
+        WHEN is_held_by_sales THEN 'held_by_sales'
         WHEN pause_end IS NOT NULL THEN 'paused'
         WHEN quiet_end IS NOT NULL THEN 'quiet_hours'
         WHEN message_class = 'marketing' AND walk = 0 THEN 'frequency'
@@ -142,6 +149,7 @@ WITH policy AS MATERIALIZED (
     -- The end of the night is spread, person by person: messages that compete for one place come up together.
     SELECT decided.*, CASE stopped_by
         WHEN 'onboarding_protection' THEN pause_end
+        WHEN 'held_by_sales' THEN pause_end
         WHEN 'paused' THEN pause_end
         WHEN 'quiet_hours' THEN quiet_end
         WHEN 'frequency' THEN CASE WHEN in_quiet_hours = 'ignore' THEN next_day ELSE next_open_day END
@@ -239,8 +247,8 @@ SELECT count(*) FROM judged;
 -- read_judged --
 -- What the gates say of each of these messages; who takes the place of whom shows in their order.
 SELECT id, template_id, topic, failed, quiet_end, is_closed, contact_zone, zone_from, calendar, counts, caps, walk,
-    new_state, end_reason, new_due, valid_until, message_class, stopped_by, paused_until, protected_until, most_per_week,
-    is_held_out, in_quiet_hours
+    new_state, end_reason, new_due, valid_until, message_class, stopped_by, paused_until, protected_until, held_until,
+    most_per_week, is_held_out, in_quiet_hours
 FROM ({judged}) j ORDER BY message_class = 'marketing', tier, valid_until NULLS LAST, first_due, id;
 
 -- protect_people --

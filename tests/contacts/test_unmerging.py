@@ -40,14 +40,15 @@ _SAID_BY_UNDO = {"contacts_consentchange", "contacts_consent", "scoring_contacts
 
 
 def rows_of(contacts) -> dict[str, list]:
-    """Every row of every table that leads to these contacts, as it stands."""
+    """Every row of every table that leads to these contacts, as it stands; what counts changes counts an undo, too."""
     found = {}
     for model, name in leading_to_contacts():
         table, column = model._meta.db_table, model._meta.get_field(name).column
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT to_jsonb(t)::text FROM {table} t WHERE {column} = ANY(%s) ORDER BY t.{model._meta.pk.column}",
-                [[one.pk for one in contacts]],
+                f"SELECT (to_jsonb(t) - %s::text[])::text FROM {table} t WHERE {column} = ANY(%s) "
+                f"ORDER BY t.{model._meta.pk.column}",
+                [["version", "told_version"], [one.pk for one in contacts]],
             )
             found[table] = cursor.fetchall()
     return found

@@ -99,6 +99,7 @@ NO_RULES = {
     "campaigns.Verdict": {"numbers"},
     "campaigns.Visit": {"inputs"},
     "leads.Lead": {"evidence"},
+    "leads.LeadMove": {"before", "after", "beside", "told"},
     "leads.RejectReason": {"names"},
     "messaging.Brand": {"colours", "fonts", "languages", "banned_words", "glossary", "tone", "legal"},
     "messaging.LintFinding": {"values"},

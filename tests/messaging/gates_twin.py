@@ -45,6 +45,8 @@ class Person:
     consents: dict = field(default_factory=dict)
     paused_until: datetime | None = None
     protected_until: datetime | None = None
+    # One moment for each hold of sales.
+    holds: list = field(default_factory=list)
     most_per_week: int | None = None
 
 
@@ -275,7 +277,7 @@ def _is_twin(message: Message, passed: list[Message]) -> bool:
 
 
 def _waits(message: Message, policy: Policy, now: datetime) -> bool:
-    """Whether a protection, a pause or the night keeps it; if so, until when, or for good."""
+    """Whether a protection, sales, a pause or the night keeps it; if so, until when, or for good."""
     person = message.person
     forever = message.valid_until is None
     last = message.valid_until or message.first_due + 7 * DAY
@@ -284,16 +286,19 @@ def _waits(message: Message, policy: Policy, now: datetime) -> bool:
     protects = message.is_marketing and message.is_promotion
     protected = person.protected_until if protects and person.protected_until else None
     protected = protected if protected and protected > now else None
-    if paused or protected:
-        until = max(one for one in (paused, protected) if one) + spread(person)
-        is_protection = bool(protected and protected > (paused or now))
+    held = max((one for one in person.holds if message.is_marketing and one > now), default=None)
+    if paused or protected or held:
+        until = max(one for one in (paused, protected, held) if one) + spread(person)
+        is_protection = bool(protected and protected > max(paused or now, held or now))
+        is_hold = bool(held and held > (paused or now))
+        why = "onboarding_protection" if is_protection else "held_by_sales" if is_hold else "paused"
         if is_protection and forever:
             _put_off(message, until, "onboarding_protection")
             message.first_due = until
         elif until >= last:
-            end(message, "onboarding_protection" if is_protection else "paused")
+            end(message, why)
         else:
-            _put_off(message, until, "onboarding_protection" if is_protection else "paused")
+            _put_off(message, until, why)
             message.first_due = until if is_protection else message.first_due
         return True
     in_quiet = message.journey_quiet_hours or message.template.quiet_hours

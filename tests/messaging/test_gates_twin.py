@@ -101,6 +101,7 @@ class World:
             paused_until=dice.choice([*[None] * 8, *moments]),
             protected_until=dice.choice([*[None] * 4, *moments]),
             most_per_week=dice.choice([None, None, None, 1, 50]),
+            holds=dice.sample(moments[1:], dice.choice([0, 0, 0, 0, 0, 1, 2])),
         )
         if "@" not in person.email:
             person.suppressed = ""
@@ -168,6 +169,15 @@ class World:
             models.Protection(contact_id=one.id, source=str(one.id), until=one.protected_until)
             for one in people
             if one.protected_until
+        )
+        # Others were released, and hold nothing.
+        models.Hold.objects.bulk_create(
+            models.Hold(contact_id=one.id, held_at=self.start, until=until, released_at=released_at)
+            for one in people
+            for until, released_at in [
+                *((until, None) for until in one.holds),
+                (self.start + 20 * DAY, self.start),
+            ]
         )
         Consent.objects.bulk_create(
             Consent(contact_id=one.id, channel=channel, topic=topic, state=state, changed_at=self.start)
@@ -256,7 +266,7 @@ def _run(world: World) -> None:
     assert set(reasons) <= set(REASONS)
     # Nothing waits for ever but what a protection or a throttle keeps.
     waiting = set(models.Message.objects.filter(state="pending").values_list("waits_for", flat=True))
-    assert waiting <= {"throttle", "frequency", "quiet_hours", "paused", "onboarding_protection"}
+    assert waiting <= {"throttle", "frequency", "quiet_hours", "paused", "onboarding_protection", "held_by_sales"}
 
 
 def _at_last(values: tuple, pk: int) -> tuple:

@@ -14,7 +14,7 @@ from contacts.merging import merge
 from contacts.models import Contact
 from messaging.explaining import explain_message, why
 from messaging.gates import arbitrate, register_gate
-from messaging.models import Cap, Holdout, Message, Protection, SendingPolicy, Suppression, Topic
+from messaging.models import Cap, Hold, Holdout, Message, Protection, SendingPolicy, Suppression, Topic
 from messaging.reasons import DELIVERY, GATE_OF, GATES, REASONS, WAITS, WITHDRAWN, sentence
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +51,8 @@ def lead_to(make_contact, make_template, make_message, allow, now):
             values = {"is_ghost": True}
         elif reason == "paused":
             Contact.objects.filter(pk=person.pk).update(paused_until=now + 30 * DAY)
+        elif reason == "held_by_sales":
+            Hold.objects.create(contact=person, held_at=now, until=now + 30 * DAY)
         elif reason == "onboarding_protection":
             Protection.objects.create(contact=person, source="x", until=now + 5 * DAY)
             values = {"is_promotion": True, "valid_until": now + 2 * DAY}

@@ -90,8 +90,8 @@ def test_a_lead_that_did_not_convert_is_nurtured_and_comes_back_to_sales(client,
     desk.claim(lead=first, by=rep, now=at(0, 11))
     desk.reject(lead=first, by=rep, now=at(0, 11), reason=RejectReason.objects.get(key="too-early"))
 
-    # The reason's track takes her on at once, and goes before the other that her fall to lead began.
-    work(at(0, 11))
+    # When it can no longer be undone, the reason's track takes her on, and goes before the other that her fall began.
+    work(at(0, 11, 1))
     assert stands(jana) == ("lead", ["in-nurture"], ["education", "tips"])
     work(at(1, 9, 59))
     assert smtp_sink.to(jana.email) == []
@@ -131,7 +131,7 @@ def test_a_lead_that_did_not_convert_is_nurtured_and_comes_back_to_sales(client,
     desk.claim(lead=second, by=rep, now=at(23, 15))
     desk.accept(lead=second, by=rep, now=at(23, 15))
     desk.convert(lead=second, by=rep, now=at(23, 16))
-    work(at(23, 16))
+    work(at(23, 16, 1))
     assert stands(jana)[:2] == ("customer", ["re-engaged"])
 
 
@@ -143,5 +143,5 @@ def test_a_lead_that_falls_back_without_a_track_of_its_reason_is_nurtured_by_the
     lead = Lead.objects.get()
     desk.claim(lead=lead, by=rep, now=at(0, 11))
     desk.reject(lead=lead, by=rep, now=at(0, 11), reason=RejectReason.objects.get(key="wrong-person"))
-    work(at(0, 11))
+    work(at(0, 11, 1))
     assert stands(jana) == ("lead", ["in-nurture"], ["tips"])
