@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Q
@@ -81,6 +83,14 @@ _TOLD = {
 }
 # What each kind that we know is called.
 TITLES = {kind: title for kind, (title, _icon, _css) in _TOLD.items()}
+# What a story may be narrowed to: a subject → how its kinds begin. What people did themselves ("deeds") is all the rest:
+# clients tell it by names of their own.
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "messages": ("email.", "sms.", "webhook.", "alert."),
+    "sales": ("lead.", "task.", "handoff.", "marketing."),
+    "scores": ("score.", "stage.", "segment.", "journey.", "track.", "milestone.", "onboarding.", "offer."),
+    "deeds": ("contact.",),
+}
 _SAYS_MOST = (
     "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason",
 )  # fmt: skip
@@ -110,19 +120,21 @@ class Page:
     earlier: str
 
 
-def page(contact: Contact, *, before: str = "", limit: int = PAGE) -> Page:
+def page(contact: Contact, *, before: str = "", about: str = "", limit: int = PAGE) -> Page:
     """A page of a contact's touchpoints by day, in the current time zone; repeats of one kind and detail are folded.
 
-    `before` is the `earlier` of the page after it; nonsense is taken as the newest page.
+    `before` is the `earlier` of the page after it; nonsense is taken as the newest page. `about` is one of `SUBJECTS`.
     """
-    return page_of([contact.pk], before=before, limit=limit)
+    return page_of([contact.pk], before=before, about=about, limit=limit)
 
 
-def page_of(contacts: list[int], *, before: str = "", limit: int = PAGE) -> Page:
+def page_of(contacts: list[int], *, before: str = "", about: str = "", limit: int = PAGE) -> Page:
     """The same of several contacts at once, such as the people of a company; each entry's touchpoint knows whose."""
     found = Touchpoint.objects.filter(contact_id__in=contacts).select_related("contact")
     if edge := _edge(before):
         found = found.filter(Q(occurred_at__lt=edge[0]) | Q(occurred_at=edge[0], pk__lt=edge[1]))
+    if about:
+        found = found.filter(_is_about(about))
     rows = list(found.order_by("-occurred_at", "-pk")[: limit + 1])
     days: list[Day] = []
     for row in rows[:limit]:
@@ -132,6 +144,16 @@ def page_of(contacts: list[int], *, before: str = "", limit: int = PAGE) -> Page
         _add(days[-1].entries, row)
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(days, f"{last.occurred_at.isoformat()}~{last.pk}" if last else "")
+
+
+def _is_about(subject: str) -> Q:
+    if subject == "deeds":
+        return ~reduce(or_, (_begins(starts) for starts in SUBJECTS.values()))
+    return _begins(SUBJECTS[subject])
+
+
+def _begins(starts: tuple[str, ...]) -> Q:
+    return reduce(or_, (Q(kind__startswith=start) for start in starts))
 
 
 def _edge(before: str) -> tuple[datetime, int] | None:
