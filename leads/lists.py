@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, Value, When
+from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, Subquery, Value, When, Window
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,23 +18,28 @@ from django.utils.translation import gettext_lazy
 from contacts.models import Contact, Touchpoint
 from contacts.searching import by_name
 from leads.clock import Clock, clock
-from leads.models import Lead, LeadQuerySet
+from leads.models import Lead, LeadQuerySet, Task
 
 PAGE = 50
+TASKS = 3
 # So long after it became hot a lead is no longer news; so long a new one is fresh.
 HOT, FRESH = timedelta(days=2), timedelta(days=1)
 
 ENDED = ["rejected", "converted"]
 # Reasons to act now, the most urgent first: key → words and colour.
 REASONS = {
+    "for_you": (gettext_lazy("For you"), "is-violet"),
     "hot": (gettext_lazy("Hot now"), "is-bad"),
     "overdue": (gettext_lazy("Answer overdue"), "is-bad"),
-    "claimed": (gettext_lazy("Yours to accept"), "is-info"),
+    "woken": (gettext_lazy("Awake again"), "is-warn"),
+    "claimed": (gettext_lazy("To be accepted"), "is-info"),
     "fresh": (gettext_lazy("New today"), "is-good"),
-    "waiting": (gettext_lazy("Waits for somebody"), ""),
+    "waiting": (gettext_lazy("Waiting for somebody"), "is-teal"),
     "accepted": (gettext_lazy("In work"), ""),
+    "asleep": (gettext_lazy("Asleep"), ""),
     "done": (gettext_lazy("Done"), ""),
 }
+TABS = ("mine", "unclaimed", "snoozed", "all", "done")
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class _CountedPaginator(Paginator):
 
 def tab_names(user: Any) -> dict[str, str]:
     """The tabs of a user: keys and words."""
-    tabs = {"mine": _("Mine"), "unclaimed": _("Unclaimed"), "all": _("All"), "done": _("Done")}
+    words = (_("Mine"), _("Unclaimed"), _("Snoozed"), _("All"), _("Done"))
+    tabs = dict(zip(TABS, words, strict=True))
     if not user.has_perm("leads.work_lead"):
         del tabs["mine"]
     if not user.has_perm("leads.view_lead"):
@@ -116,37 +123,43 @@ def tab_names(user: Any) -> dict[str, str]:
 def counts_of(user: Any, now: datetime) -> dict[str, int]:
     """How many leads each tab holds."""
     counts: dict[str, int] = Lead.objects.visible_to(user).aggregate(
-        **{key: Count("pk", filter=_in(key, user, now)) for key in ("mine", "unclaimed", "all", "done")}
+        **{key: Count("pk", filter=_in(key, user, now)) for key in TABS}
     )
     return counts
 
 
 def _in(tab: str, user: Any, now: datetime) -> Q:
-    is_ended = Q(state__in=ENDED)
+    is_ended, sleeps = Q(state__in=ENDED), Q(snoozed_until__gt=now)
     return {
-        "mine": Q(owner=user) & ~is_ended,
+        "mine": Q(owner=user) & ~is_ended & ~(Q(snoozed_until__isnull=False) & sleeps)
+        | Q(state="open", owner=None, assigned_to=user),
         "unclaimed": Q(state="open", owner=None),
+        "snoozed": sleeps,
         "all": ~is_ended,
         "done": is_ended,
     }[tab]
 
 
-def place_of(asked: Mapping[str, str], chosen: Lead | None, user: Any, counts: Mapping[str, int]) -> Place:
+def place_of(
+    asked: Mapping[str, str], chosen: Lead | None, user: Any, now: datetime, counts: Mapping[str, int]
+) -> Place:
     """The place that was asked for; else the tab where the chosen lead is, else the first with something to do."""
     page = asked.get("page", "")
     number = int(page) if page.isdecimal() and len(page) < 9 else 1
     words = asked.get("q", "").strip()[:100]
-    return Place(_tab(asked.get("tab", ""), chosen, user, counts), words, max(number, 1))
+    return Place(_tab(asked.get("tab", ""), chosen, user, now, counts), words, max(number, 1))
 
 
-def _tab(asked: str, chosen: Lead | None, user: Any, counts: Mapping[str, int]) -> str:
+def _tab(asked: str, chosen: Lead | None, user: Any, now: datetime, counts: Mapping[str, int]) -> str:
     allowed = tab_names(user)
     if asked in allowed:
         return asked
     if chosen and chosen.state in ENDED:
         return "done"
     if chosen and chosen.state == "open":
-        return "unclaimed"
+        return "mine" if chosen.assigned_to_id == user.pk and "mine" in allowed else "unclaimed"
+    if chosen and chosen.snoozed_until and chosen.snoozed_until > now:
+        return "snoozed"
     if chosen and chosen.owner_id != user.pk and "all" in allowed:
         return "all"
     if "mine" in allowed and (chosen or counts["mine"]):
@@ -159,7 +172,7 @@ def _tab(asked: str, chosen: Lead | None, user: Any, counts: Mapping[str, int]) 
 
 def shown(place: Place, user: Any, now: datetime, counts: Mapping[str, int]) -> Shown:
     """The page of the list at a place; a page beyond the last one is the last."""
-    leads = Lead.objects.visible_to(user).select_related("contact__company", "owner", "team")
+    leads = Lead.objects.visible_to(user).select_related("contact__company", "owner", "assigned_to")
     if place.words:
         leads = _found(leads, place.words)
         paginator = Paginator(_urgent_first(leads, user, now), PAGE)
@@ -178,13 +191,18 @@ def _found(leads: LeadQuerySet, words: str) -> LeadQuerySet:
 
 def _urgent_first(leads: LeadQuerySet, user: Any, now: datetime) -> LeadQuerySet:
     """By reason to act now, and under each who must be answered first; what is done by its end, the newest first."""
-    hot = Touchpoint.objects.filter(contact=OuterRef("contact"), kind="lead.hot", occurred_at__gt=now - HOT)
+    told = Touchpoint.objects.filter(contact=OuterRef("contact"))
+    hot = told.filter(kind="lead.hot", occurred_at__gt=now - HOT)
+    woken = told.filter(kind="lead.woken", occurred_at__gt=now - FRESH)
     waits = Q(state__in=["open", "claimed"])
     places = {key: Value(place) for place, key in enumerate(REASONS)}
     urgency = Case(
         When(state__in=ENDED, then=places["done"]),
+        When(snoozed_until__gt=now, then=places["asleep"]),
+        When(state="open", assigned_to=user, then=places["for_you"]),
         When(Exists(hot) & waits, then=places["hot"]),
         When(waits & Q(due_at__lt=now), then=places["overdue"]),
+        When(Q(snoozed_until__lte=now) | Exists(woken), owner=user, then=places["woken"]),
         When(state="claimed", then=places["claimed"]),
         When(state="accepted", then=places["accepted"]),
         When(created_at__gt=now - FRESH, then=places["fresh"]),
@@ -192,7 +210,7 @@ def _urgent_first(leads: LeadQuerySet, user: Any, now: datetime) -> LeadQuerySet
         output_field=IntegerField(),
     )
     return leads.defer("evidence").annotate(urgency=urgency).order_by(
-        "urgency", F("ended_at").desc(nulls_last=True), F("due_at").asc(nulls_last=True),
+        "urgency", F("ended_at").desc(nulls_last=True), F("snoozed_until").asc(nulls_last=True), F("due_at").asc(nulls_last=True),
         F("score").desc(nulls_last=True), "pk",
     )  # fmt: skip
 
@@ -209,6 +227,42 @@ def _sections(leads: Iterable[Any], now: datetime) -> list[Section]:
 def row_of(lead: Lead, now: datetime) -> Row:
     """A lead as a line of the list."""
     return Row(lead, clock(lead, now), now - lead.created_at < FRESH)
+
+
+# Tasks ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DueTasks:
+    """How many tasks a user has to do, how many of them until tonight, and the first of these."""
+
+    count: int
+    today: int
+    late: int
+    first: list[Task]
+
+
+def tasks_of(user: Any, now: datetime) -> DueTasks:
+    """The open tasks of a user in one question; each knows the newest lead of its contact in reach (`lead_id`)."""
+    tonight = timezone.localtime(now).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    leads = Lead.objects.visible_to(user).filter(contact=OuterRef("contact")).order_by("-created_at", "-pk")
+    found: Any = (
+        Task.objects.open()
+        .visible_to(user)
+        .select_related("contact")
+        .annotate(
+            lead_id=Subquery(leads.values("pk")[:1]),
+            count=Window(Count("pk")),
+            today=Window(Count("pk", filter=Q(due_at__lt=tonight))),
+            late=Window(Count("pk", filter=Q(due_at__lt=now))),
+        )
+        .order_by(F("due_at").asc(nulls_last=True), "pk")[:TASKS]
+    )
+    first = list(found)
+    if not first:
+        return DueTasks(0, 0, 0, [])
+    due = [task for task in first if task.due_at and task.due_at < tonight]
+    return DueTasks(first[0].count, first[0].today, first[0].late, due)
 
 
 # Ways ----------------------------------------------------------------------------------------------------------------
