@@ -29,6 +29,7 @@ _READ_ONLY = {
         "feedback",
         "handover",
         "hit",
+        "hold",
         "mailboxnote",
         "pace",
         "reportcount",

@@ -11,6 +11,7 @@ from contacts.companies import join_by_domain
 from contacts.ingest import ingest
 from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
+from leads import moves
 from leads.handoff import handoff
 from leads.tasks import ask
 from messaging import brake
@@ -27,10 +28,12 @@ STEPS: list[Step] = [
     Step("sign_up", sign_up),
     Step("heal", heal),
     Step("companies", join_by_domain),
+    Step("moves", moves.settle),
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
     Step("tasks", ask),
+    Step("leads", moves.mirror),
     Step("segment", segments.refresh),
     Step("fuse", fuse.watch),
     Step("experiments", experiments.decide),

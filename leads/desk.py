@@ -1,19 +1,28 @@
 """The sales desk: what a rep does with a lead. Each move is one conditional UPDATE; who comes second is told who won.
 
-The stream learns of every move through the inbox, in the same transaction.
+The stream learns of every move through the inbox, in the same transaction; of those that end a lead only when they can
+no longer be undone (see `leads.moves` and ADR 30).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.stream import put
-from leads.models import Lead, LeadQuerySet, RejectReason
+from leads.models import Lead, LeadMove, LeadQuerySet, RejectReason
+
+# So long after it a move that ends a lead can be undone; then marketing, the books and other systems go on from it.
+GRACE = timedelta(seconds=30)
+# Nobody sleeps longer than this.
+LONGEST_SNOOZE = timedelta(days=366)
 
 
 class DeskError(Exception):
@@ -24,7 +33,7 @@ class TakenByOther(DeskError):
     """Somebody else has the lead: `owner` is who."""
 
     def __init__(self, owner: Any) -> None:
-        super().__init__(_("%(name)s has taken this lead.") % {"name": owner.get_full_name() or owner.get_username()})
+        super().__init__(_("%(name)s has taken this lead.") % {"name": name_of(owner)})
         self.owner = owner
 
 
@@ -36,35 +45,70 @@ class WrongState(DeskError):
         self.state = lead.state
 
 
-def _move(
-    *, lead: Lead, by: Any, now: datetime, where: LeadQuerySet, kind: str, source: str,
-    told: dict | None = None, **to: Any,
-) -> Lead:  # fmt: skip
-    """Moves the lead if it is among `where`, puts `kind` into the inbox, and answers the row as it is now."""
+class WrongWords(DeskError):
+    """What was said with the move is not possible: `field` is what."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def name_of(user: Any) -> str:
+    """What a colleague is called."""
+    return str(user.get_full_name() or user.get_username())
+
+
+def must_work(by: Any) -> None:
+    """Raises PermissionDenied for whoever does not work on leads."""
     if not by.is_active or not by.has_perm("leads.work_lead"):
         raise PermissionDenied(_("You do not work on leads."))
+
+
+def move(
+    *, lead: Lead, by: Any, now: datetime, where: LeadQuerySet, kind: str, says: str, source: str,
+    told: dict | None = None, grace: timedelta | None = None, beside: dict | None = None, **to: Any,
+) -> Lead:  # fmt: skip
+    """Moves the lead if it is among `where`, writes the move down, tells `says`, and answers the row as it is now.
+
+    With a `grace` the stream is told when that is over, unless the move was undone. Raises TakenByOther or WrongState.
+    """
+    must_work(by)
+    # Held until the end, so that what it was before and the moves of one lead stand in one order.
+    was = Lead.objects.select_for_update(no_key=True, of=("self",)).select_related("owner").get(pk=lead.pk)
     moved = where.filter(pk=lead.pk).update(updated_at=now, **to)
-    fresh = Lead.objects.select_related("owner", "team", "contact", "reject_reason").get(pk=lead.pk)
+    fresh = Lead.objects.select_related("owner", "assigned_to", "team", "contact", "reject_reason").get(pk=lead.pk)
     if not moved:
         if fresh.owner is not None and fresh.owner != by:
             raise TakenByOther(fresh.owner)
         raise WrongState(fresh)
-    put(
-        kind=kind,
-        source=source,
-        channel="sales",
-        now=now,
-        contact_id=fresh.contact_id,
-        properties={"lead": fresh.pk, "by": by.get_username(), **(told or {})},
-    )
+    names = [field.attname for field in Lead._meta.concrete_fields if field.name in to or field.attname in to]
+    properties = {"lead": fresh.pk, "by": by.get_username(), **(told or {})}
+    LeadMove.objects.create(
+        contact_id=fresh.contact_id, lead=fresh, kind=kind, by=by, at=now, source=source,
+        before=written(was, names), after=written(fresh, names), beside=beside or {},
+        told={"kind": says, "properties": properties} if grace else {}, tells_at=now + grace if grace else None,
+    )  # fmt: skip
+    if not grace:
+        put(kind=says, source=source, channel="sales", now=now, contact_id=fresh.contact_id, properties=properties)
     return fresh
+
+
+def written(lead: Lead, names: list[str]) -> dict[str, Any]:
+    """Columns of a lead as JSON keeps them."""
+    return {name: _plain(getattr(lead, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 @transaction.atomic
 def claim(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
     """Takes an open lead. Raises TakenByOther if somebody was first, WrongState if it is no longer open."""
-    return _move(
-        lead=lead, by=by, now=now, source=source, kind="lead.claimed",
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="claim", says="lead.claimed",
         where=Lead.objects.unclaimed(),
         state="claimed", owner=by, claimed_at=now, claimed_by=by,
     )  # fmt: skip
@@ -73,23 +117,28 @@ def claim(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
 @transaction.atomic
 def release(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
     """Puts a claimed lead back for the others. Raises TakenByOther or WrongState."""
-    return _move(
-        lead=lead, by=by, now=now, source=source, kind="lead.released",
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="release", says="lead.released",
         where=Lead.objects.owned_by(by).filter(state="claimed"),
-        state="open", owner=None, claimed_at=None, claimed_by=None,
+        state="open", owner=None, claimed_at=None, claimed_by=None, snoozed_until=None, snooze_reason="",
     )  # fmt: skip
 
 
 @transaction.atomic
 def accept(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
-    """Agrees to work on a claimed lead; the contact becomes the rep's if it is nobody's.
+    """Agrees to work on a lead that is claimed, or that nobody has; the contact becomes the rep's if it is nobody's.
 
     Raises TakenByOther or WrongState.
     """
-    accepted = _move(
-        lead=lead, by=by, now=now, source=source, kind="lead.accepted",
-        where=Lead.objects.owned_by(by).filter(state="claimed"),
-        state="accepted", accepted_at=now, accepted_by=by,
+    must_work(by)
+    # Whoever else would become its owner in this moment waits.
+    contacts = Contact.objects.select_for_update(no_key=True).filter(pk=lead.contact_id)
+    took = contacts.filter(owner=None).exists()
+    accepted = move(
+        lead=lead, by=by, now=now, source=source, kind="accept", says="lead.accepted",
+        where=Lead.objects.takeable_by(by), beside={"contact_owner": None} if took else {},
+        state="accepted", owner=by, accepted_at=now, accepted_by=by,
+        claimed_at=Coalesce("claimed_at", now), claimed_by=Coalesce("claimed_by_id", by.pk),
     )  # fmt: skip
     Contact.objects.filter(pk=accepted.contact_id, owner=None).update(owner=by, updated_at=now)
     return accepted
@@ -97,23 +146,118 @@ def accept(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead
 
 @transaction.atomic
 def reject(*, lead: Lead, by: Any, now: datetime, reason: RejectReason, note: str = "", source: str = "sales") -> Lead:
-    """Gives a lead in hand back, to the nurture track of the reason. Raises TakenByOther or WrongState."""
-    return _move(
-        lead=lead, by=by, now=now, source=source, kind="lead.rejected",
+    """Gives a lead in hand back, to the nurture track of the reason, once it can no longer be undone.
+
+    Raises TakenByOther or WrongState.
+    """
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="reject", says="lead.rejected", grace=GRACE,
         where=Lead.objects.owned_by(by).filter(state__in=["claimed", "accepted"]),
         told={"reason": reason.key, "track": reason.track_key, "is_final": reason.is_final},
-        state="rejected", reject_reason=reason, note=note, ended_at=now, ended_by=by,
+        state="rejected", reject_reason=reason, note=note, ended_at=now, ended_by=by, snoozed_until=None,
+        snooze_reason="",
     )  # fmt: skip
 
 
 @transaction.atomic
 def convert(
-    *, lead: Lead, by: Any, now: datetime, value: Decimal | None = None, note: str = "", source: str = "sales"
-) -> Lead:
-    """Notes that an accepted lead has become a customer, with the deal's value. Raises TakenByOther or WrongState."""
-    return _move(
-        lead=lead, by=by, now=now, source=source, kind="lead.converted",
+    *, lead: Lead, by: Any, now: datetime, value: Decimal | None = None, currency: str = "EUR", note: str = "",
+    order_number: str = "", order_total: Decimal | None = None, source: str = "sales",
+) -> Lead:  # fmt: skip
+    """Notes that an accepted lead has become a customer, with the deal's value, once it can no longer be undone.
+
+    With an order's number or its total it also becomes an order: that of this number, else one of our own number; its
+    total is the value where none is named. Raises TakenByOther, WrongState, or WrongWords where nobody says how much.
+    """
+    order = None
+    if order_number or order_total is not None:
+        total = value if order_total is None else order_total
+        if total is None:
+            raise WrongWords("order_total", _("How much is the order? Say its total, or the value of the deal."))
+        order = {"number": order_number or f"lead-{lead.pk}", "total": str(total), "currency": currency}
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="convert", says="lead.converted", grace=GRACE,
         where=Lead.objects.owned_by(by).filter(state="accepted"),
-        told={"value": None if value is None else str(value)},
-        state="converted", value=value, note=note, ended_at=now, ended_by=by,
+        told={"value": None if value is None else str(value), "currency": currency, "order": order},
+        state="converted", value=value, currency=currency, order_number=order["number"] if order else "",
+        order_total=order_total, note=note, ended_at=now, ended_by=by, snoozed_until=None, snooze_reason="",
     )  # fmt: skip
+
+
+@transaction.atomic
+def snooze(*, lead: Lead, by: Any, now: datetime, until: datetime, reason: str = "", source: str = "sales") -> Lead:
+    """Lets a lead in hand sleep until a moment; it stays the rep's and wakes by itself.
+
+    The clock of a claimed lead runs on: an answer is still due. Raises TakenByOther, WrongState, or WrongWords for a
+    moment that is past or more than a year away.
+    """
+    check_later(until, now, "until")
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="snooze", says="lead.snoozed",
+        where=Lead.objects.owned_by(by).filter(state__in=["claimed", "accepted"]),
+        told={"until": until.isoformat()}, snoozed_until=until, snooze_reason=reason,
+    )  # fmt: skip
+
+
+def check_later(moment: datetime, now: datetime, field: str) -> None:
+    """Raises WrongWords for a moment that is past, or more than a year away."""
+    if moment <= now:
+        raise WrongWords(field, _("This moment is past."))
+    if moment > now + LONGEST_SNOOZE:
+        raise WrongWords(field, _("This is more than a year away."))
+
+
+@transaction.atomic
+def unsnooze(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
+    """Wakes a sleeping lead before its time. Raises TakenByOther or WrongState."""
+    return move(
+        lead=lead, by=by, now=now, source=source, kind="unsnooze", says="lead.woken",
+        where=Lead.objects.owned_by(by).filter(snoozed_until__isnull=False),
+        snoozed_until=None, snooze_reason="",
+    )  # fmt: skip
+
+
+def colleagues(by: Any) -> QuerySet:
+    """To whom a user may give leads and tasks: himself and the reps of his teams; who may change leads, to every rep.
+
+    Who does not work on leads, or no longer, is not among them.
+    """
+    users = get_user_model().objects
+    works = users.with_perm("leads.work_lead", backend="django.contrib.auth.backends.ModelBackend")
+    if not by.has_perm("leads.change_lead"):
+        works = works.filter(Q(pk=by.pk) | Q(teams__in=by.teams.all()))
+    # The permission is asked by joins that name people more than once.
+    return users.filter(pk__in=works.order_by().values("pk")).order_by("last_name", "first_name", "username")
+
+
+@transaction.atomic
+def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales") -> Lead:
+    """Gives a lead to a colleague: an open one is assigned to him, one in hand becomes his as far as it is.
+
+    A rep gives away his own and open leads, whoever may change leads gives away all. Raises TakenByOther, WrongState,
+    or WrongWords where `to` is no colleague.
+    """
+    must_work(by)
+    if not colleagues(by).filter(pk=to.pk).exists():
+        raise WrongWords("to", _("%(name)s is not in a team with you.") % {"name": name_of(to)})
+    contact = Contact.objects.select_for_update(no_key=True).get(pk=lead.contact_id)
+    was = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
+    told: dict[str, Any] = {"to": to.get_username()}
+    if was.state == "open":
+        return move(
+            lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
+            where=Lead.objects.unclaimed(), told=told,
+            assigned_to=to, assigned_at=now, unrouted_because="", overdue_at=None,
+        )  # fmt: skip
+    mine = Lead.objects.all() if by.has_perm("leads.change_lead") else Lead.objects.owned_by(by)
+    # With the lead goes the person, if that was the same rep's.
+    follows = was.owner_id is not None and contact.owner_id == was.owner_id
+    given = move(
+        lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
+        where=mine.filter(state__in=["claimed", "accepted"]), told=told,
+        beside={"contact_owner": was.owner_id} if follows else {},
+        owner=to, assigned_to=to, assigned_at=now, claimed_by=to, snoozed_until=None, snooze_reason="",
+    )  # fmt: skip
+    if follows:
+        Contact.objects.filter(pk=contact.pk).update(owner=to, updated_at=now)
+    return given

@@ -1,5 +1,6 @@
 """The tables of this app, by subject; import them from here."""
 
+from leads.models.activities import Activity, LeadMove
 from leads.models.leads import Lead, LeadQuerySet, RejectReason
 from leads.models.reps import Absence, Rep
 from leads.models.tasks import Task, TaskQuerySet
@@ -7,7 +8,9 @@ from leads.models.teams import Team
 
 __all__ = [
     "Absence",
+    "Activity",
     "Lead",
+    "LeadMove",
     "LeadQuerySet",
     "RejectReason",
     "Rep",

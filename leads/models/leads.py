@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -40,6 +40,18 @@ class LeadQuerySet(models.QuerySet):
 
     def owned_by(self, user):
         return self.filter(owner=user)
+
+    def takeable_by(self, user):
+        """What a rep may accept: what he claimed, and what nobody has yet."""
+        return self.filter(Q(state="claimed", owner=user) | Q(state="open", owner=None))
+
+    def awake(self, now):
+        """Without those that sleep until later."""
+        return self.exclude(snoozed_until__gt=now)
+
+    def snoozed(self, now):
+        """Those that sleep at this moment."""
+        return self.filter(snoozed_until__gt=now)
 
     def visible_to(self, user):
         """All for who may see all leads; for a rep his own and the unclaimed ones; else none."""
@@ -97,6 +109,18 @@ class Lead(models.Model):
     reject_reason = models.ForeignKey(RejectReason, models.PROTECT, null=True, blank=True, verbose_name=_("reason"))
     note = models.TextField(_("note"), blank=True, default="")
     value = models.DecimalField(_("value"), max_digits=14, decimal_places=2, null=True, blank=True)
+    currency = models.CharField(_("currency"), max_length=3, default="EUR", db_default="EUR")
+    # The order that the sale became: the shop's number, and its total where it is not the value.
+    order_number = models.TextField(_("order number"), blank=True, default="", db_default="")
+    order_total = models.DecimalField(_("order total"), max_digits=14, decimal_places=2, null=True, blank=True)
+    # Until when it sleeps, at the foot of its rep's list, and why.
+    snoozed_until = models.DateTimeField(_("snoozed until"), null=True, blank=True)
+    snooze_reason = models.TextField(_("why it sleeps"), blank=True, default="", db_default="")
+    # What another system calls it.
+    crm_id = models.TextField(_("number in the CRM"), blank=True, default="", db_default="")
+    # Counted up by the database with every change of the row, and up to which of them the stream was told.
+    version = models.BigIntegerField(default=1, db_default=1, editable=False)
+    told_version = models.BigIntegerField(default=0, db_default=0, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = LeadQuerySet.as_manager()
@@ -113,6 +137,8 @@ class Lead(models.Model):
                 name="lead_unaccepted",
                 condition=Q(state__in=["open", "claimed"]),
             ),
+            models.Index(fields=["id"], name="lead_untold", condition=~Q(told_version=F("version"))),
+            models.Index(fields=["snoozed_until"], name="lead_asleep", condition=Q(snoozed_until__isnull=False)),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -137,6 +163,11 @@ class Lead(models.Model):
                 name="an_ended_lead_has_its_moment",
                 condition=~Q(state__in=["rejected", "converted"]) | Q(ended_at__isnull=False),
             ),
+            models.CheckConstraint(
+                name="only_a_lead_in_hand_sleeps",
+                condition=Q(snoozed_until=None) | Q(state__in=["claimed", "accepted"]),
+            ),
+            models.UniqueConstraint(name="one_lead_per_crm_id", fields=["crm_id"], condition=~Q(crm_id="")),
         ]
 
     def __str__(self):

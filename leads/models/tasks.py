@@ -1,8 +1,8 @@
-"""What people shall do for contacts because a journey asked for it."""
+"""What people shall do for contacts, because a journey asked for it or a rep did."""
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -14,6 +14,10 @@ from leads.models.teams import Team
 class TaskQuerySet(models.QuerySet):
     def open(self):
         return self.filter(state="open")
+
+    def soonest(self):
+        """By when they are due; what has no date comes last."""
+        return self.order_by(F("due_at").asc(nulls_last=True), "pk")
 
     def visible_to(self, user):
         """All for who may see all tasks; for a rep his own, his teams' and nobody's; else none."""
@@ -29,7 +33,7 @@ class TaskQuerySet(models.QuerySet):
 
 
 class Task(models.Model):
-    """Something that a person shall do for a contact, because a journey asked for it: open → done, or dropped."""
+    """Something that a person shall do for a contact: open → done, or dropped."""
 
     STATES = [("open", pgettext_lazy("task", "open")), ("done", _("done")), ("dropped", _("dropped"))]
     contact = models.ForeignKey(Contact, models.CASCADE, related_name="tasks", verbose_name=_("contact"))
@@ -41,11 +45,14 @@ class Task(models.Model):
         verbose_name=_("whose"),
     )  # fmt: skip
     due_at = models.DateTimeField(_("due"), null=True, blank=True)
-    # What asked for it: "journey:trial-onboarding"; its enrolment and the touchpoint are plain ids.
+    # What asked for it: "journey:trial-onboarding", or a rep; its enrolment and the touchpoint are plain ids.
     source = models.TextField(_("source"), default="", blank=True)
     enrolment_id = models.BigIntegerField(null=True, editable=False)
     touchpoint_id = models.BigIntegerField(unique=True, null=True, editable=False)
     created_at = models.DateTimeField(_("since"))
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("asked by")
+    )
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
     done_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("done by")

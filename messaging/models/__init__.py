@@ -4,6 +4,7 @@ from messaging.models.bounces import Brake, Feedback, MailboxNote, ReportCount, 
 from messaging.models.brand import Brand
 from messaging.models.delivery import Departure, DomainLimit, Handover, Pace
 from messaging.models.findings import LinkCheck, LintFinding, Reading
+from messaging.models.holds import Hold
 from messaging.models.limits import Cap, SegmentZone
 from messaging.models.messages import Message
 from messaging.models.policy import Holdout, Protection, SendingPolicy, Suppression
@@ -22,6 +23,7 @@ __all__ = [
     "DomainLimit",
     "Handover",
     "Hit",
+    "Hold",
     "Holdout",
     "Link",
     "LinkCheck",

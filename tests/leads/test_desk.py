@@ -15,7 +15,7 @@ from contacts.models import Contact, Incoming
 from contacts.stream import Step, run_step
 from journey_crm.roles import ADMINISTRATOR, MARKETER, SALES_REP, ensure_roles
 from leads import desk
-from leads.models import Lead, RejectReason
+from leads.models import Lead, LeadMove, RejectReason
 from scoring.models import StageChange
 from tests.scoring.world import NOW, did, known, model, rule, tick, told
 
@@ -67,11 +67,15 @@ def test_a_lead_goes_from_claim_over_accept_to_conversion(ann, lead):
     assert Contact.objects.get().owner == ann
     converted = desk.convert(lead=lead, by=ann, now=SOON, value=Decimal("1250.50"))
     assert (converted.state, converted.ended_by, converted.value) == ("converted", ann, Decimal("1250.50"))
+    # Of the end the stream is told when it can no longer be undone.
     assert list(Incoming.objects.order_by("id").values_list("kind", "properties__lead")) == [
-        (kind, lead.pk) for kind in ("lead.claimed", "lead.accepted", "lead.converted")
+        (kind, lead.pk) for kind in ("lead.claimed", "lead.accepted")
     ]
-    all_steps(SOON)
+    all_steps(SOON + desk.GRACE)
     contact = Contact.objects.get()
+    assert told(contact, "lead.converted") == [
+        {"lead": lead.pk, "by": "ann", "value": "1250.50", "currency": "EUR", "order": None}
+    ]
     assert (contact.stage, contact.owner) == ("customer", ann)
 
 
@@ -119,7 +123,7 @@ def test_of_reps_who_claim_at_once_one_wins_and_the_others_see_who():
 @pytest.mark.parametrize(
     ("state", "allowed"),
     [
-        ("open", {"claim"}),
+        ("open", {"claim", "accept"}),
         ("claimed", {"accept", "release", "reject"}),
         ("accepted", {"reject", "convert"}),
         ("rejected", set()),
@@ -136,13 +140,13 @@ def test_each_state_allows_its_moves_and_no_other(state, allowed, ann, no_budget
             why = {"reject_reason": no_budget} if state == "rejected" else {}
             lead = lead_of(known(), state=state, **owned, **ended, **why)
             more = {"reason": no_budget} if move == "reject" else {}
-            before = Incoming.objects.count()
+            before = LeadMove.objects.count()
             if move in allowed:
                 assert getattr(desk, move)(lead=lead, by=ann, now=SOON, **more).state != state
             else:
                 with pytest.raises(desk.WrongState, match=f"This lead is {state}."):
                     getattr(desk, move)(lead=lead, by=ann, now=SOON, **more)
-            assert Incoming.objects.count() == before + (move in allowed)
+            assert LeadMove.objects.count() == before + (move in allowed)
 
 
 def test_who_does_not_work_on_leads_moves_none(lead):

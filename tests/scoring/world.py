@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 from contacts.models import Contact, Identity, Touchpoint
 from contacts.stream import Step, run_step
+from leads import moves
 from leads.handoff import handoff
 from scoring.models import ScoreModel, ScoreRule
 from scoring.points import score
 from scoring.stages import stage
 
-STEPS = [Step("score", score), Step("stage", stage), Step("handoff", handoff)]
+STEPS = [Step("moves", moves.settle), Step("score", score), Step("stage", stage), Step("handoff", handoff)]
 NOW = datetime(2026, 11, 10, 9, 0, tzinfo=UTC)
 
 
