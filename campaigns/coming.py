@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from campaigns.models import NurtureTrack
 from contacts.models import Contact
 from contacts.sql import load
 from messaging.planned import Planned
@@ -33,3 +34,9 @@ def coming_to(contact: Contact, now: datetime, limit: int) -> list[Planned]:
     """What the journeys of one person are about to send, the soonest first."""
     rows = SQL["coming_to"].rows(contact=contact.pk, until=now + AHEAD, limit=limit)
     return [Planned(template, journey, max(due_at, now)) for journey, template, due_at in rows]
+
+
+def tracks() -> list[tuple[str, str]]:
+    """The nurture tracks, each with what people call it."""
+    named = NurtureTrack.objects.exclude(state="archived").values_list("key", "name")
+    return [(key, name or key) for key, name in named]

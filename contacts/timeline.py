@@ -83,8 +83,10 @@ _TOLD = {
 }
 # What each kind that we know is called.
 TITLES = {kind: title for kind, (title, _icon, _css) in _TOLD.items()}
-# What a story may be narrowed to: a subject → how its kinds begin. What people did themselves ("deeds") is all the rest:
-# clients tell it by names of their own.
+# For other systems: what really happened is told by a touchpoint of its own.
+_UNTOLD = ["lead.updated"]
+# What a story may be narrowed to: a subject → how its kinds begin. What people did themselves ("deeds") is all the
+# rest, for clients tell it by names of their own.
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "messages": ("email.", "sms.", "webhook.", "alert."),
     "sales": ("lead.", "task.", "handoff.", "marketing."),
@@ -92,7 +94,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "deeds": ("contact.",),
 }
 _SAYS_MOST = (
-    "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason",
+    "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason", "by",
 )  # fmt: skip
 
 
@@ -133,6 +135,7 @@ def page_of(contacts: list[int], *, before: str = "", about: str = "", limit: in
     found = Touchpoint.objects.filter(contact_id__in=contacts).select_related("contact")
     if edge := _edge(before):
         found = found.filter(Q(occurred_at__lt=edge[0]) | Q(occurred_at=edge[0], pk__lt=edge[1]))
+    found = found.exclude(kind__in=_UNTOLD)
     if about:
         found = found.filter(_is_about(about))
     rows = list(found.order_by("-occurred_at", "-pk")[: limit + 1])
@@ -169,9 +172,11 @@ def _add(entries: list[Entry], row: Touchpoint) -> None:
     title, icon, css = _TOLD.get(row.kind, (row.kind, "dot", ""))
     entry = Entry(row, str(title), _detail(row), icon, css)
     last = entries[-1] if entries else None
-    # Steps of one person only are one line.
-    if last and (last.title, last.detail, last.touchpoint.is_machine, last.touchpoint.contact_id) == (
-        entry.title, entry.detail, row.is_machine, row.contact_id
+    # Steps of one person only are one line; what somebody wrote stands by itself.
+    is_written = isinstance(row.properties, dict) and "activity" in row.properties
+    same = (entry.title, entry.detail, row.is_machine, row.contact_id)
+    if last and not is_written and same == (
+        last.title, last.detail, last.touchpoint.is_machine, last.touchpoint.contact_id
     ):  # fmt: skip
         entries[-1] = Entry(last.touchpoint, last.title, last.detail, icon, css, last.times + 1)
     else:

@@ -89,7 +89,7 @@ def with_holdouts(leads: LeadQuerySet) -> LeadQuerySet:
 
 
 def messages_to(contact: Contact, now: datetime) -> tuple[list[Told], list[Planned]]:
-    """The newest messages to a contact with what became of each, also those that were held back; and what is to come."""
+    """The newest messages to a contact with what became of each, also those held back; and what is to come."""
     heard = Touchpoint.objects.filter(contact=contact).annotate(message=KT("properties__message"))
     of_it = heard.filter(message=Cast(OuterRef("pk"), TextField()))
     rows = list(

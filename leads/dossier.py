@@ -1,7 +1,7 @@
 """The dossier: all that a rep should know of one person before he calls, read in a fixed number of queries."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from contacts import timeline
 from contacts.models import Contact
 from leads.contacting import Allowed, Told, allowed, messages_to
-from leads.models import Lead
+from leads.models import Activity, Lead
 from leads.person import Colleague, Origin, colleagues, origin_of
 from messaging.planned import Planned
 from scoring.models import ContactScore, ScoreModel
@@ -24,6 +24,7 @@ SCORES = 2
 RULES = 8
 DAYS = 10
 REASONS = 5
+ACTIVITIES = 20
 # A score's trend is its change since then.
 TREND = timedelta(days=7)
 
@@ -68,6 +69,7 @@ class Dossier:
     allowed: list[Allowed]
     messages: list[Told]
     planned: list[Planned]
+    activities: list[Activity]
     story: timeline.Page
     about: str
     language: str
@@ -79,10 +81,11 @@ class Dossier:
 
 
 def dossier(lead: Lead, user: Any, now: datetime, before: str = "", about: str = "") -> Dossier:
-    """All about a lead's contact at `now`; `before` turns the timeline to an earlier page, `about` is what it tells of."""
+    """All about a lead's contact at `now`; `before` turns the timeline to an earlier page, `about` narrows it."""
     scores = scores_of(lead.contact, now)
     bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
     messages, planned = messages_to(lead.contact, now)
+    written = list(Activity.objects.visible_to(user).filter(contact=lead.contact).select_related("by")[:ACTIVITIES])
     about = about if about in timeline.SUBJECTS else ""
     return Dossier(
         scores=scores,
@@ -92,7 +95,8 @@ def dossier(lead: Lead, user: Any, now: datetime, before: str = "", about: str =
         allowed=allowed(lead.contact),
         messages=messages,
         planned=planned,
-        story=timeline.page(lead.contact, before=before, about=about),
+        activities=written,
+        story=_in_words(timeline.page(lead.contact, before=before, about=about), written),
         about=about,
         language=_language(lead.contact.language),
         origin=origin_of(lead),
@@ -100,6 +104,20 @@ def dossier(lead: Lead, user: Any, now: datetime, before: str = "", about: str =
         held_out=list(dict.fromkeys(getattr(lead, "held_out", []))),
         is_held_out=getattr(lead, "is_held_out", False),
     )
+
+
+def _in_words(story: timeline.Page, written: list[Activity]) -> timeline.Page:
+    """The story with what was written: the stream knows only that a note or a call there was."""
+    words = {one.pk: one for one in written}
+    for day in story.days:
+        for place, entry in enumerate(day.entries):
+            told = entry.touchpoint.properties
+            number = told.get("activity") if isinstance(told, dict) else None
+            one = words.get(number) if isinstance(number, int) else None
+            if one is not None:
+                said = [str(one.get_outcome_display()), one.body] if one.outcome else [one.body]
+                day.entries[place] = replace(entry, detail=" · ".join(filter(None, said)))
+    return story
 
 
 def _trend(contact: Contact, score: Score, now: datetime) -> float:

@@ -210,8 +210,8 @@ def _urgent_first(leads: LeadQuerySet, user: Any, now: datetime) -> LeadQuerySet
         output_field=IntegerField(),
     )
     return leads.defer("evidence").annotate(urgency=urgency).order_by(
-        "urgency", F("ended_at").desc(nulls_last=True), F("snoozed_until").asc(nulls_last=True), F("due_at").asc(nulls_last=True),
-        F("score").desc(nulls_last=True), "pk",
+        "urgency", F("ended_at").desc(nulls_last=True), F("snoozed_until").asc(nulls_last=True),
+        F("due_at").asc(nulls_last=True), F("score").desc(nulls_last=True), "pk",
     )  # fmt: skip
 
 

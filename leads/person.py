@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
-from django.db.models.fields.json import KT
 from django.db.models.functions import JSONObject
 from django.utils.dateparse import parse_datetime
 

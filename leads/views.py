@@ -1,6 +1,7 @@
-"""The pages of the workspace: leads by reason to act now, one person's dossier, the next move; and what keeps them live."""
+"""The pages of the workspace: leads by reason to act now, a dossier, the next move; and what keeps them live."""
 
 import json
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -23,12 +24,16 @@ from leads.clock import clock
 from leads.contacting import with_holdouts
 from leads.desk import TakenByOther
 from leads.dossier import dossier
-from leads.forms import ConvertForm, RejectForm
+from leads.forms import AssignForm, CallForm, ConvertForm, HoldForm, NoteForm, RejectForm, SnoozeForm, TaskForm
+from leads.holding import may_hold
 from leads.lists import Place, Shown, Tab
 from leads.models import Lead, LeadQuerySet, RejectReason
+from leads.moves import undoable
 from leads.person import with_origin
 from leads.wording import in_language
+from messaging.holding import hold_of
 from messaging.models import Message
+from messaging.planned import names_of_tracks
 
 
 def may_look(user: Any) -> None:
@@ -68,7 +73,9 @@ def panes(request: HttpRequest, pk: int) -> HttpResponse:
 
 def visible(user: Any) -> LeadQuerySet:
     """The leads that a user sees, with what their dossiers show."""
-    leads = Lead.objects.visible_to(user).select_related("contact__company", "owner", "assigned_to", "team", "reject_reason")
+    leads = Lead.objects.visible_to(user).select_related(
+        "contact__company", "owner", "assigned_to", "team", "reject_reason"
+    )
     return _with_news(with_origin(with_holdouts(leads)))
 
 
@@ -92,7 +99,7 @@ def page(request: HttpRequest, chosen: Lead | None, status: int = 200, **forms: 
     return render(request, "leads/workspace.html", context, status=status)
 
 
-def _list(user: Any, shown: Shown, counts: dict[str, int], now: Any) -> dict[str, Any]:
+def _list(user: Any, shown: Shown, counts: dict[str, int], now: datetime) -> dict[str, Any]:
     place = shown.place
     return {
         "tabs": [
@@ -119,25 +126,46 @@ def _about(request: HttpRequest, chosen: Lead | None, **forms: Any) -> dict[str,
     is_worker = user.has_perm("leads.work_lead")
     if chosen is None:
         return {"lead": None, "is_worker": is_worker}
-    mine = is_worker and chosen.owner_id == user.pk
-    if mine and chosen.state in ("claimed", "accepted"):
-        forms.setdefault("reject_form", RejectForm(auto_id="reject_%s"))
-    if mine and chosen.state == "accepted":
-        forms.setdefault("convert_form", ConvertForm(auto_id="convert_%s"))
+    offered = _forms(chosen, user, is_worker, now) | forms
     return {
         "lead": chosen,
         "mark": mark_of(chosen),
         "is_worker": is_worker,
-        "is_mine": mine,
+        "is_mine": chosen.owner_id == user.pk,
+        "is_asleep": chosen.snoozed_until is not None and chosen.snoozed_until > now,
+        "undoable": undoable(chosen, user, now) if is_worker else None,
         "reject_reason": reason_of(chosen.reject_reason) if chosen.reject_reason else "",
         "clock": clock(chosen, now),
         "dossier": dossier(chosen, user, now, request.GET.get("before", ""), request.GET.get("about", "")),
         "subjects": _subjects(),
         "story_at": reverse("sales:lead", args=[chosen.pk]),
+        "story_keeps": "".join(f"&{key}={request.GET[key]}" for key in ("about",) if request.GET.get(key) in SUBJECTS),
         "is_earlier": "before" in request.GET,
         "now": now,
-        **forms,
+        **offered,
     }
+
+
+def _forms(chosen: Lead, user: Any, is_worker: bool, now: datetime) -> dict[str, Any]:
+    """The moves that are open to a user and need words."""
+    if not is_worker:
+        return {}
+    is_open = chosen.state in ("open", "claimed", "accepted")
+    in_hand = chosen.owner_id == user.pk and chosen.state in ("claimed", "accepted")
+    offered: dict[str, Any] = {"note_form": NoteForm(auto_id="note_%s"), "task_form": TaskForm(auto_id="task_%s")}
+    if may_hold(chosen, user):
+        offered |= {"hold": hold_of(chosen.contact, now), "hold_form": HoldForm(auto_id="hold_%s")}
+    if in_hand:
+        offered |= {
+            "call_form": CallForm(auto_id="call_%s"),
+            "snooze_form": SnoozeForm(auto_id="snooze_%s", initial={"when": "1"}),
+            "reject_form": RejectForm(auto_id="reject_%s", tracks=names_of_tracks()),
+        }
+        if chosen.state == "accepted":
+            offered["convert_form"] = ConvertForm(auto_id="convert_%s")
+    if is_open and (in_hand or chosen.state == "open" or user.has_perm("leads.change_lead")):
+        offered["assign_form"] = AssignForm(by=user, auto_id="assign_%s")
+    return offered
 
 
 def _subjects() -> dict[str, str]:

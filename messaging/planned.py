@@ -1,4 +1,4 @@
-"""What a person will be sent: messages that wait, and what apps above are about to ask for."""
+"""What a person will be sent: messages that wait, what apps above are about to ask for, and on which tracks."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -37,6 +37,20 @@ def register_plans(plans: Plans) -> None:
     """Adds a function that tells what else a person is about to be sent; call it from `AppConfig.ready`."""
     if plans not in _plans:
         _plans.append(plans)
+
+
+_tracks: list[Callable[[], Iterable[tuple[str, str]]]] = []
+
+
+def register_tracks(named: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    """Adds a function that names the nurture tracks: their keys and names; call it from `AppConfig.ready`."""
+    if named not in _tracks:
+        _tracks.append(named)
+
+
+def names_of_tracks() -> dict[str, str]:
+    """The nurture tracks: key → name."""
+    return dict(one for named in _tracks for one in named())
 
 
 def planned_for(contact: Contact, waiting: Iterable[Message], now: datetime, limit: int = LIMIT) -> list[Planned]:
