@@ -7,14 +7,14 @@ from typing import Any
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Exists, OuterRef, Subquery, TextField
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Coalesce
+from django.db.models.functions import Cast, Coalesce, JSONObject
 from django.utils.translation import gettext as _
 
 from contacts.models import Consent, Contact, Touchpoint
 from leads.models import LeadQuerySet
 from leads.wording import in_language
 from messaging import reasons
-from messaging.models import Holdout, Message, SendingPolicy, Topic
+from messaging.models import Hold, Holdout, Message, SendingPolicy, Topic
 from messaging.planned import Planned, planned_for
 
 MESSAGES = 12
@@ -51,28 +51,36 @@ class Told:
 # What they allow -----------------------------------------------------------------------------------------------------
 
 
-def allowed(contact: Contact) -> list[Allowed]:
-    """What a person allows by e-mail, topic by topic; one line where they refused all."""
-    said = Consent.objects.filter(contact=contact, channel="email")
-    topics = Topic.objects.annotate(
+def with_consents(leads: LeadQuerySet) -> LeadQuerySet:
+    """Leads that know what their contact said of each topic by e-mail (`topics_told`)."""
+    said = Consent.objects.filter(contact=OuterRef(OuterRef("contact")), channel="email")
+    told = JSONObject(
+        name="name", names="names", is_opt_in="is_opt_in",
         said=Subquery(said.filter(topic=OuterRef("key")).values("state")[:1]),
         is_all_refused=Exists(said.filter(topic="", state="denied")),
-    )
-    found: list[Any] = list(topics)
-    if found and found[0].is_all_refused:
+    )  # fmt: skip
+    return leads.annotate(topics_told=ArraySubquery(Topic.objects.order_by("key").annotate(told=told).values("told")))
+
+
+def allowed(lead: Any) -> list[Allowed]:
+    """What the person of a lead of `with_consents` allows by e-mail, by topic; one line where they refused all."""
+    topics: list[dict[str, Any]] = lead.topics_told
+    if topics and topics[0]["is_all_refused"]:
         return [Allowed(_("All e-mail"), _("refused"), "is-bad")]
-    return [_allowed(topic) for topic in found]
+    return [_allowed(topic) for topic in topics]
 
 
-def _allowed(topic: Any) -> Allowed:
-    name = in_language(topic.names, topic.name)
-    if topic.said == "granted":
+def _allowed(topic: dict[str, Any]) -> Allowed:
+    name = in_language(topic["names"], topic["name"])
+    if topic["said"] == "granted":
         return Allowed(name, _("allowed"), "is-good")
-    if topic.said == "denied":
+    if topic["said"] == "denied":
         return Allowed(name, _("refused"), "is-bad")
-    if topic.said == "pending":
+    if topic["said"] == "pending":
         return Allowed(name, _("awaits confirmation"), "is-warn")
-    return Allowed(name, _("never asked"), "") if topic.is_opt_in else Allowed(name, _("until they refuse"), "is-good")
+    if topic["is_opt_in"]:
+        return Allowed(name, _("never asked"), "")
+    return Allowed(name, _("until they refuse"), "is-good")
 
 
 def with_holdouts(leads: LeadQuerySet) -> LeadQuerySet:
@@ -82,6 +90,14 @@ def with_holdouts(leads: LeadQuerySet) -> LeadQuerySet:
     return leads.annotate(
         held_out=ArraySubquery(entries.order_by("pk").annotate(journey=KT("properties__journey")).values("journey")),
         is_held_out=Exists(drawn) & Exists(SendingPolicy.objects.filter(global_holdout__gt=0)),
+    )
+
+
+def with_hold(leads: LeadQuerySet, now: datetime) -> LeadQuerySet:
+    """Leads that know until when sales holds marketing for their contact (`held_until`), and why (`held_because`)."""
+    holds = Hold.objects.holding(now).filter(contact=OuterRef("contact")).order_by("-until", "pk")
+    return leads.annotate(
+        held_until=Subquery(holds.values("until")[:1]), held_because=Subquery(holds.values("reason")[:1])
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
 from django.db.models import F
 from django.utils.translation import get_language_info, ngettext
@@ -13,8 +12,9 @@ from django.utils.translation import gettext as _
 from contacts import timeline
 from contacts.models import Contact
 from leads.contacting import Allowed, Told, allowed, messages_to
-from leads.models import Activity, Lead
-from leads.person import Colleague, Origin, colleagues, origin_of
+from leads.models import Lead
+from leads.person import Colleague, Origin, colleagues_of, origin_of
+from leads.written import Written, written_of
 from messaging.planned import Planned
 from scoring.models import ContactScore, ScoreModel
 from scoring.points import Fall, waterfall
@@ -24,7 +24,6 @@ SCORES = 2
 RULES = 8
 DAYS = 10
 REASONS = 5
-ACTIVITIES = 20
 # A score's trend is its change since then.
 TREND = timedelta(days=7)
 
@@ -52,6 +51,7 @@ class Score:
 
     model: ScoreModel
     value: float
+    falls: list[Fall]
     bars: list[Bar]
     zero: float
     start: float
@@ -69,7 +69,7 @@ class Dossier:
     allowed: list[Allowed]
     messages: list[Told]
     planned: list[Planned]
-    activities: list[Activity]
+    activities: list[Written]
     story: timeline.Page
     about: str
     language: str
@@ -80,19 +80,19 @@ class Dossier:
     is_held_out: bool
 
 
-def dossier(lead: Lead, user: Any, now: datetime, before: str = "", about: str = "") -> Dossier:
+def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dossier:
     """All about a lead's contact at `now`; `before` turns the timeline to an earlier page, `about` narrows it."""
     scores = scores_of(lead.contact, now)
     bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
     messages, planned = messages_to(lead.contact, now)
-    written = list(Activity.objects.visible_to(user).filter(contact=lead.contact).select_related("by")[:ACTIVITIES])
+    written = written_of(lead)
     about = about if about in timeline.SUBJECTS else ""
     return Dossier(
         scores=scores,
-        trend=_trend(lead.contact, scores[0], now) if scores else None,
+        trend=_trend(scores[0], now) if scores else None,
         # Who they are (fit) is no reason to call today; what they did is.
         reasons=[bar for bar in bars if bar.worth > 0 and bar.events][:REASONS],
-        allowed=allowed(lead.contact),
+        allowed=allowed(lead),
         messages=messages,
         planned=planned,
         activities=written,
@@ -100,13 +100,13 @@ def dossier(lead: Lead, user: Any, now: datetime, before: str = "", about: str =
         about=about,
         language=_language(lead.contact.language),
         origin=origin_of(lead),
-        colleagues=colleagues(lead.contact, user),
+        colleagues=colleagues_of(lead),
         held_out=list(dict.fromkeys(getattr(lead, "held_out", []))),
         is_held_out=getattr(lead, "is_held_out", False),
     )
 
 
-def _in_words(story: timeline.Page, written: list[Activity]) -> timeline.Page:
+def _in_words(story: timeline.Page, written: list[Written]) -> timeline.Page:
     """The story with what was written: the stream knows only that a note or a call there was."""
     words = {one.pk: one for one in written}
     for day in story.days:
@@ -115,13 +115,19 @@ def _in_words(story: timeline.Page, written: list[Activity]) -> timeline.Page:
             number = told.get("activity") if isinstance(told, dict) else None
             one = words.get(number) if isinstance(number, int) else None
             if one is not None:
-                said = [str(one.get_outcome_display()), one.body] if one.outcome else [one.body]
+                said = [one.outcome, one.body]
                 day.entries[place] = replace(entry, detail=" · ".join(filter(None, said)))
     return story
 
 
-def _trend(contact: Contact, score: Score, now: datetime) -> float:
-    return score.value - _worth(waterfall(contact, score.model, now - TREND))
+def _trend(score: Score, now: datetime) -> float:
+    """What the score is worth more than a week ago, told by the days of its ledger: what was there has faded since."""
+    before = now - TREND
+    return score.value - sum(
+        fall.worth * (2 ** (TREND / fall.half_life) if fall.half_life else 1)
+        for fall in score.falls
+        if fall.last_at <= before
+    )
 
 
 def _language(code: str) -> str:
@@ -166,6 +172,7 @@ def _score(model: ScoreModel, falls: list[Fall]) -> Score:
     return Score(
         model=model,
         value=value,
+        falls=falls,
         bars=bars,
         zero=round(-floor * scale, 2),
         start=round((min(value, 0) - floor) * scale, 2),

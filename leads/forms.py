@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django import forms
-from django.contrib.auth import get_user_model
+from django.core.cache import cache
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -138,17 +138,19 @@ class SnoozeForm(forms.Form):
         return {"until": until, "reason": self.cleaned_data["reason"]}
 
 
-class _ColleagueField(forms.ModelChoiceField):
-    def label_from_instance(self, obj: Model) -> str:
-        return name_of(obj)
-
-
 class AssignForm(forms.Form):
-    to = _ColleagueField(queryset=get_user_model().objects.none(), label=_("To whom?"), empty_label=None)
+    """To whom a lead may be given; who joined a team is among them within a minute."""
+
+    to = forms.TypedChoiceField(coerce=int, label=_("To whom?"))
 
     def __init__(self, *args: Any, by: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        cast(forms.ModelChoiceField, self.fields["to"]).queryset = colleagues(by).exclude(pk=by.pk)
+        key = f"leads-colleagues-{by.pk}"
+        choices = cache.get(key)
+        if choices is None:
+            choices = [(user.pk, name_of(user)) for user in colleagues(by).exclude(pk=by.pk)]
+            cache.set(key, choices, 60)
+        cast(forms.ChoiceField, self.fields["to"]).choices = choices
 
 
 class TaskForm(forms.Form):

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from django import forms
 from django.contrib import messages
+from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -114,11 +115,15 @@ def assign(request: HttpRequest, pk: int) -> HttpResponse:
     """Gives a lead to a colleague."""
     one = _one(request, pk)
     form = AssignForm(request.POST, by=request.user, auto_id="assign_%s")
+    given: list[Any] = []
+
+    def move(now: Any) -> None:
+        given.append(get_object_or_404(get_user_model(), pk=form.cleaned_data["to"]))
+        desk.assign(lead=one, by=request.user, now=now, to=given[0])
+
     return _filled_in(
-        request, one, "assign_form", form,
-        lambda now: desk.assign(lead=one, by=request.user, now=now, to=form.cleaned_data["to"]),
-        lambda: _("%(name)s was given to %(who)s.")
-        % {"name": one.contact.name, "who": desk.name_of(form.cleaned_data["to"])},
+        request, one, "assign_form", form, move,
+        lambda: _("%(name)s was given to %(who)s.") % {"name": one.contact.name, "who": desk.name_of(given[0])},
     )  # fmt: skip
 
 

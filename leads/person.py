@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import JSONObject
 from django.utils.dateparse import parse_datetime
 
 from contacts.models import Contact, Touchpoint
+from contacts.stages import STAGES
 from leads.models import Lead, LeadQuerySet
 from leads.scope import contacts_of
 
@@ -28,10 +30,12 @@ class Origin:
 
 @dataclass(frozen=True)
 class Colleague:
-    """Another person of the same company whom the user may see; `lead_id` is their newest lead in reach, if any."""
+    """Another person of the same company whom the user may see; `lead` is their newest lead in reach, if any."""
 
-    contact: Contact
-    lead_id: int | None
+    name: str
+    job_title: str
+    stage: str
+    lead: int | None
 
 
 def with_origin(leads: LeadQuerySet) -> LeadQuerySet:
@@ -70,18 +74,29 @@ def _word(value: Any) -> str:
     return value[:120] if isinstance(value, str) else ""
 
 
-def colleagues(contact: Contact, user: Any) -> list[Colleague]:
-    """Others of the contact's company, as far as the user may see them, the most engaged stage first by last visit."""
-    if contact.company_id is None:
-        return []
-    leads = Lead.objects.visible_to(user).filter(contact=OuterRef("pk")).order_by("-created_at", "-pk")
-    found = (
-        Contact.objects.living()
-        .filter(company=contact.company_id)
-        .exclude(pk=contact.pk)
-        .annotate(lead_id=Subquery(leads.values("pk")[:1]))
-        .order_by("-last_seen_at", "pk")
-    )
+def with_colleagues(leads: LeadQuerySet, user: Any) -> LeadQuerySet:
+    """Leads that know other people of their contact's company, as far as the user may see them (`colleagues_told`)."""
+    newest = Lead.objects.visible_to(user).filter(contact=OuterRef("pk")).order_by("-created_at", "-pk")
+    people = Contact.objects.living().filter(company=OuterRef("contact__company")).exclude(pk=OuterRef("contact"))
     if not user.has_perm("contacts.view_contact"):
-        found = found.filter(contacts_of(user))
-    return [Colleague(row, row.lead_id) for row in found[:COLLEAGUES]]
+        people = people.filter(contacts_of(user))
+    told = JSONObject(
+        first="first_name", last="last_name", email="email", job_title="job_title", stage="stage", pk="pk",
+        lead=Subquery(newest.values("pk")[:1]),
+    )  # fmt: skip
+    rows = people.order_by(F("last_seen_at").desc(nulls_last=True), "pk").annotate(told=told).values("told")
+    return leads.annotate(colleagues_told=ArraySubquery(rows[:COLLEAGUES]))
+
+
+def colleagues_of(lead: Any) -> list[Colleague]:
+    """The colleagues of a lead of `with_colleagues`, who was seen last comes first."""
+    stages = dict(STAGES)
+    return [
+        Colleague(
+            name=Contact(pk=told["pk"], first_name=told["first"], last_name=told["last"], email=told["email"]).name,
+            job_title=told["job_title"],
+            stage=str(stages.get(told["stage"], told["stage"])),
+            lead=told["lead"],
+        )
+        for told in lead.colleagues_told
+    ]

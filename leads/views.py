@@ -21,17 +21,16 @@ from contacts.models import Touchpoint
 from contacts.timeline import SUBJECTS
 from leads import lists
 from leads.clock import clock
-from leads.contacting import with_holdouts
+from leads.contacting import with_consents, with_hold, with_holdouts
 from leads.desk import TakenByOther
 from leads.dossier import dossier
 from leads.forms import AssignForm, CallForm, ConvertForm, HoldForm, NoteForm, RejectForm, SnoozeForm, TaskForm
 from leads.holding import may_hold
 from leads.lists import Place, Shown, Tab
 from leads.models import Lead, LeadQuerySet, RejectReason
-from leads.moves import undoable
-from leads.person import with_origin
+from leads.person import with_colleagues, with_origin
 from leads.wording import in_language
-from messaging.holding import hold_of
+from leads.written import may_undo, with_activities, with_last_move
 from messaging.models import Message
 from messaging.planned import names_of_tracks
 
@@ -73,10 +72,11 @@ def panes(request: HttpRequest, pk: int) -> HttpResponse:
 
 def visible(user: Any) -> LeadQuerySet:
     """The leads that a user sees, with what their dossiers show."""
-    leads = Lead.objects.visible_to(user).select_related(
-        "contact__company", "owner", "assigned_to", "team", "reject_reason"
-    )
-    return _with_news(with_origin(with_holdouts(leads)))
+    leads = Lead.objects.visible_to(user)
+    leads = leads.select_related("contact__company", "owner", "assigned_to", "team", "reject_reason")
+    leads = with_consents(with_hold(with_holdouts(leads), timezone.now()))
+    leads = with_last_move(with_activities(leads, user))
+    return _with_news(with_colleagues(with_origin(leads), user))
 
 
 def page(request: HttpRequest, chosen: Lead | None, status: int = 200, **forms: Any) -> HttpResponse:
@@ -133,10 +133,10 @@ def _about(request: HttpRequest, chosen: Lead | None, **forms: Any) -> dict[str,
         "is_worker": is_worker,
         "is_mine": chosen.owner_id == user.pk,
         "is_asleep": chosen.snoozed_until is not None and chosen.snoozed_until > now,
-        "undoable": undoable(chosen, user, now) if is_worker else None,
+        "may_undo": is_worker and may_undo(chosen, user, now),
         "reject_reason": reason_of(chosen.reject_reason) if chosen.reject_reason else "",
         "clock": clock(chosen, now),
-        "dossier": dossier(chosen, user, now, request.GET.get("before", ""), request.GET.get("about", "")),
+        "dossier": dossier(chosen, now, request.GET.get("before", ""), request.GET.get("about", "")),
         "subjects": _subjects(),
         "story_at": reverse("sales:lead", args=[chosen.pk]),
         "story_keeps": "".join(f"&{key}={request.GET[key]}" for key in ("about",) if request.GET.get(key) in SUBJECTS),
@@ -154,7 +154,7 @@ def _forms(chosen: Lead, user: Any, is_worker: bool, now: datetime) -> dict[str,
     in_hand = chosen.owner_id == user.pk and chosen.state in ("claimed", "accepted")
     offered: dict[str, Any] = {"note_form": NoteForm(auto_id="note_%s"), "task_form": TaskForm(auto_id="task_%s")}
     if may_hold(chosen, user):
-        offered |= {"hold": hold_of(chosen.contact, now), "hold_form": HoldForm(auto_id="hold_%s")}
+        offered["hold_form"] = HoldForm(auto_id="hold_%s")
     if in_hand:
         offered |= {
             "call_form": CallForm(auto_id="call_%s"),

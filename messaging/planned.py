@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.core.cache import cache
 from django.utils.translation import gettext as _
 
 from contacts.models import Contact
@@ -12,6 +13,7 @@ from messaging.models import Message
 from messaging.reasons import WAITS
 
 LIMIT = 6
+_TRACKS = "messaging-names-of-tracks"  # the cache's key
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,12 @@ def register_tracks(named: Callable[[], Iterable[tuple[str, str]]]) -> None:
 
 
 def names_of_tracks() -> dict[str, str]:
-    """The nurture tracks: key → name."""
-    return dict(one for named in _tracks for one in named())
+    """The nurture tracks: key → name; a new name is known within a minute."""
+    found: dict[str, str] | None = cache.get(_TRACKS)
+    if found is None:
+        found = dict(one for named in _tracks for one in named())
+        cache.set(_TRACKS, found, 60)
+    return found
 
 
 def planned_for(contact: Contact, waiting: Iterable[Message], now: datetime, limit: int = LIMIT) -> list[Planned]:
