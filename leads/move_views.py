@@ -75,7 +75,9 @@ def _filled_in(
         else:
             messages.success(request, said(), extra_tags=str(one.pk) if can_undo else "")
             return _back(request, one.pk)
-    return page(request, one, status=422, **{name: form})
+    # To the script, which reads the answer, 422 would be a failure that browsers report as an error of the page.
+    status = 200 if "X-In-Place" in request.headers else 422
+    return page(request, one, status=status, **{name: form})
 
 
 # Who has it ----------------------------------------------------------------------------------------------------------

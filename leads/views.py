@@ -63,9 +63,14 @@ def lead(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_safe
 def panes(request: HttpRequest, pk: int) -> HttpResponse:
-    """One lead's dossier and next move alone: what the script puts in the place of another lead's."""
+    """One lead's dossier and next move alone: what the script puts in the place of another lead's.
+
+    204 where the lead is not this user's to see: it is asked for ahead, and a colleague may just have taken it.
+    """
     may_look(request.user)
-    one = get_object_or_404(visible(request.user), pk=pk)
+    one = visible(request.user).filter(pk=pk).first()
+    if one is None:
+        return HttpResponse(status=204)
     place = lists.place_of(request.GET, one, request.user, timezone.now(), {})
     return render(request, "leads/panes.html", {"here": place.query(), **_about(request, one)})
 
@@ -195,7 +200,7 @@ def live(request: HttpRequest) -> HttpResponse:
     asked = request.GET.get("lead", "")
     context = {**_list(user, shown, counts, now), "lead": {"pk": int(asked)} if asked.isdecimal() else None}
     answer = {
-        "counts": {key: intcomma(count) for key, count in counts.items()},
+        "counts": {key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items()},
         "list": render_to_string("leads/list.html", context, request),
         **(_news(user, int(asked)) if asked.isdecimal() and len(asked) < 19 else {}),
     }

@@ -9,12 +9,13 @@ import { linger, toast } from "../journey/shell.js";
 const KEYS = "sales-keys"; // localStorage: "off" where a person switched single keys off (WCAG 2.1.4)
 const EVERY = 10_000;
 const LEAD = /\/sales\/\d+\/$/;
-const FIELDS = "input:checked, input:not([type=hidden], [type=radio]), input[type=radio], textarea, select";
+const FIELDS = "input:not([type=hidden]), textarea, select";
 
 const find = (selector, root = document) => root.querySelector(selector);
 const parse = (text) => new DOMParser().parseFromString(text, "text/html");
 const words = find("#key-words").dataset;
 const narrow = matchMedia("(max-width: 860px)");
+const firstField = (form) => find("input[type=radio]:checked", form) ?? find(FIELDS, form);
 const shown = () => find("#dossier").dataset.lead;
 
 // What differs -------------------------------------------------------------------------------------------------------
@@ -51,6 +52,7 @@ const patchList = (fresh) => {
 
 const fetched = new Map(); // address → the panes that are there or on their way
 let turn = 0; // only what was asked for last is shown
+let ahead; // the timer of the next lead's panes
 let place = 0; // where in the list the shown lead stands, or stood before it left
 
 const panes = (href) => {
@@ -58,7 +60,7 @@ const panes = (href) => {
     const url = new URL(href, location);
     url.pathname += "panes/";
     fetched.set(href, fetch(url).then(async (answer) => {
-      if (!answer.ok || answer.redirected) throw new Error(answer.status);
+      if (answer.status !== 200 || answer.redirected) throw new Error(answer.status);
       return parse(await answer.text());
     }));
     fetched.get(href).catch(() => fetched.delete(href));
@@ -86,7 +88,9 @@ const mark = () => {
     if (row) link.href = row.href;
     else link.removeAttribute("href");
   }
-  if (ways.next && LEAD.test(ways.next.pathname)) setTimeout(panes, 50, ways.next.href);
+  clearTimeout(ahead);
+  // By the time somebody has read this one, the next one is there.
+  if (ways.next && LEAD.test(ways.next.pathname)) ahead = setTimeout(panes, 300, ways.next.href);
 };
 
 const show = (doc) => {
@@ -151,7 +155,7 @@ const arrive = (doc, answer) => {
   show(doc);
   mark();
   const wrong = find("#move .errorlist");
-  (wrong ? find(FIELDS, wrong.closest("form")) : find("#person"))?.focus({ preventScroll: !wrong });
+  (wrong ? firstField(wrong.closest("form")) : find("#person"))?.focus({ preventScroll: !wrong });
 };
 
 document.addEventListener("submit", async (event) => {
@@ -162,7 +166,7 @@ document.addEventListener("submit", async (event) => {
   form.dataset.busy = "1";
   turn += 1;
   try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
+    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { "X-In-Place": "1" } });
     const doc = parse(await answer.text());
     if (find("#list", doc)) arrive(doc, answer);
     else if (answer.redirected) location.assign(answer.url);
@@ -291,7 +295,7 @@ document.addEventListener("keydown", (event) => {
   if (what === search) return void search.select();
   if (!what.matches("summary")) return void what.click();
   what.parentElement.open = true;
-  find(FIELDS, what.parentElement)?.focus();
+  firstField(what.parentElement)?.focus();
 });
 
 if (narrow.matches || !LEAD.test(location.pathname)) history.replaceState({ ...history.state }, "");
