@@ -83,8 +83,8 @@ _TOLD = {
 }
 # What each kind that we know is called.
 TITLES = {kind: title for kind, (title, _icon, _css) in _TOLD.items()}
-# For other systems: what really happened is told by a touchpoint of its own.
-_UNTOLD = ["lead.updated"]
+# For other systems: people have read it in another line already.
+_SILENT = ["lead.updated"]
 # What a story may be narrowed to: a subject → how its kinds begin. What people did themselves ("deeds") is all the
 # rest, for clients tell it by names of their own.
 SUBJECTS: dict[str, tuple[str, ...]] = {
@@ -94,7 +94,8 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "deeds": ("contact.",),
 }
 _SAYS_MOST = (
-    "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason", "by",
+    "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason",
+    "outcome", "move", "to", "by",
 )  # fmt: skip
 
 
@@ -132,10 +133,9 @@ def page(contact: Contact, *, before: str = "", about: str = "", limit: int = PA
 
 def page_of(contacts: list[int], *, before: str = "", about: str = "", limit: int = PAGE) -> Page:
     """The same of several contacts at once, such as the people of a company; each entry's touchpoint knows whose."""
-    found = Touchpoint.objects.filter(contact_id__in=contacts).select_related("contact")
+    found = Touchpoint.objects.filter(contact_id__in=contacts).exclude(kind__in=_SILENT).select_related("contact")
     if edge := _edge(before):
         found = found.filter(Q(occurred_at__lt=edge[0]) | Q(occurred_at=edge[0], pk__lt=edge[1]))
-    found = found.exclude(kind__in=_UNTOLD)
     if about:
         found = found.filter(_is_about(about))
     rows = list(found.order_by("-occurred_at", "-pk")[: limit + 1])
