@@ -8,6 +8,7 @@ class CampaignsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from campaigns.coming import coming_to, tracks
         from campaigns.enrolling import SQL
         from campaigns.explaining import explain_journey
         from campaigns.leaving import end_erased, gate
@@ -24,6 +25,7 @@ class CampaignsConfig(AppConfig):
         from contacts.segments import register_user_of_fields, register_user_of_segments
         from contacts.sql import Fragment
         from messaging.gates import register_gate, register_pauses, register_quiet_hours
+        from messaging.planned import register_plans, register_tracks
         from messaging.uses import register_live_templates, register_user_of_templates
 
         settle_by(SQL["end_merged"], undo=SQL["reopen_unmerged"])
@@ -41,6 +43,8 @@ class CampaignsConfig(AppConfig):
         register_user_of_fields(users_of_field)
         register_user_of_templates(users_of_template)
         register_live_templates(live)
+        register_plans(coming_to)
+        register_tracks(tracks)
         # How many were on a journey and how they left it is counted; the occasion (an order's number) is the person's.
         forget_by(end_erased)
         keep(Enrolment, entry_key="")

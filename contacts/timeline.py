@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Q
@@ -98,6 +100,14 @@ _TOLD = {
 TITLES = {kind: title for kind, (title, _icon, _css) in _TOLD.items()}
 # For other systems: people have read it in another line already.
 _SILENT = ["lead.updated"]
+# What a story may be narrowed to: a subject → how its kinds begin. What people did themselves ("deeds") is all the
+# rest, for clients tell it by names of their own.
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "messages": ("email.", "sms.", "webhook.", "alert."),
+    "sales": ("lead.", "task.", "handoff.", "marketing."),
+    "scores": ("score.", "stage.", "segment.", "journey.", "track.", "milestone.", "onboarding.", "offer."),
+    "deeds": ("contact.",),
+}
 _SAYS_MOST = (
     "subject", "title", "url", "path", "form", "name", "segment", "number", "topic", "journey", "score", "reason",
     "outcome", "move", "to", "by",
@@ -128,19 +138,21 @@ class Page:
     earlier: str
 
 
-def page(contact: Contact, *, before: str = "", limit: int = PAGE) -> Page:
+def page(contact: Contact, *, before: str = "", about: str = "", limit: int = PAGE) -> Page:
     """A page of a contact's touchpoints by day, in the current time zone; repeats of one kind and detail are folded.
 
-    `before` is the `earlier` of the page after it; nonsense is taken as the newest page.
+    `before` is the `earlier` of the page after it; nonsense is taken as the newest page. `about` is one of `SUBJECTS`.
     """
-    return page_of([contact.pk], before=before, limit=limit)
+    return page_of([contact.pk], before=before, about=about, limit=limit)
 
 
-def page_of(contacts: list[int], *, before: str = "", limit: int = PAGE) -> Page:
+def page_of(contacts: list[int], *, before: str = "", about: str = "", limit: int = PAGE) -> Page:
     """The same of several contacts at once, such as the people of a company; each entry's touchpoint knows whose."""
     found = Touchpoint.objects.filter(contact_id__in=contacts).exclude(kind__in=_SILENT).select_related("contact")
     if edge := _edge(before):
         found = found.filter(Q(occurred_at__lt=edge[0]) | Q(occurred_at=edge[0], pk__lt=edge[1]))
+    if about:
+        found = found.filter(_is_about(about))
     rows = list(found.order_by("-occurred_at", "-pk")[: limit + 1])
     days: list[Day] = []
     for row in rows[:limit]:
@@ -150,6 +162,16 @@ def page_of(contacts: list[int], *, before: str = "", limit: int = PAGE) -> Page
         _add(days[-1].entries, row)
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(days, f"{last.occurred_at.isoformat()}~{last.pk}" if last else "")
+
+
+def _is_about(subject: str) -> Q:
+    if subject == "deeds":
+        return ~reduce(or_, (_begins(starts) for starts in SUBJECTS.values()))
+    return _begins(SUBJECTS[subject])
+
+
+def _begins(starts: tuple[str, ...]) -> Q:
+    return reduce(or_, (Q(kind__startswith=start) for start in starts))
 
 
 def _edge(before: str) -> tuple[datetime, int] | None:
@@ -165,9 +187,11 @@ def _add(entries: list[Entry], row: Touchpoint) -> None:
     title, icon, css = _TOLD.get(row.kind, (row.kind, "dot", ""))
     entry = Entry(row, str(title), _detail(row), icon, css)
     last = entries[-1] if entries else None
-    # Steps of one person only are one line.
-    if last and (last.title, last.detail, last.touchpoint.is_machine, last.touchpoint.contact_id) == (
-        entry.title, entry.detail, row.is_machine, row.contact_id
+    # Steps of one person only are one line; what somebody wrote stands by itself.
+    is_written = isinstance(row.properties, dict) and "activity" in row.properties
+    same = (entry.title, entry.detail, row.is_machine, row.contact_id)
+    if last and not is_written and same == (
+        last.title, last.detail, last.touchpoint.is_machine, last.touchpoint.contact_id
     ):  # fmt: skip
         entries[-1] = Entry(last.touchpoint, last.title, last.detail, icon, css, last.times + 1)
     else:

@@ -1,24 +1,21 @@
 """The dossier: all that a rep should know of one person before he calls, read in a fixed number of queries."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Exists, F, OuterRef, Subquery, TextField
-from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import F
 from django.utils.translation import get_language_info, ngettext
 from django.utils.translation import gettext as _
 
 from contacts import timeline
-from contacts.models import Consent, Contact, Touchpoint
-from leads.models import Lead, LeadQuerySet
-from leads.wording import in_language
-from messaging import reasons
-from messaging.models import Holdout, Message, SendingPolicy, Topic
+from contacts.models import Contact
+from leads.contacting import Allowed, Told, allowed, messages_to
+from leads.models import Lead
+from leads.person import Colleague, Origin, colleagues_of, origin_of
+from leads.written import Written, written_of
+from messaging.planned import Planned
 from scoring.models import ContactScore, ScoreModel
 from scoring.points import Fall, waterfall
 
@@ -27,12 +24,8 @@ SCORES = 2
 RULES = 8
 DAYS = 10
 REASONS = 5
-MESSAGES = 12
-
-_COLOURS = {
-    "sent": "is-good", "pending": "is-info", "ready": "is-info", "sending": "is-info", "uncertain": "is-warn",
-    "skipped": "is-warn", "failed": "is-bad",
-}  # fmt: skip
+# A score's trend is its change since then.
+TREND = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -58,6 +51,7 @@ class Score:
 
     model: ScoreModel
     value: float
+    falls: list[Fall]
     bars: list[Bar]
     zero: float
     start: float
@@ -66,55 +60,73 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """What a person allows on a topic, in words."""
-
-    name: str
-    words: str
-    colour: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """One message and what became of it."""
-
-    message: Message
-    subject: str
-    words: str
-    colour: str
-    reason: str
-    at: datetime
-    is_opened: bool
-    is_clicked: bool
-
-
-@dataclass(frozen=True)
 class Dossier:
+    """`trend` is by how many points the first score changed within a week; None where there is no score."""
+
     scores: list[Score]
+    trend: float | None
     reasons: list[Bar]
     allowed: list[Allowed]
     messages: list[Told]
+    planned: list[Planned]
+    activities: list[Written]
     story: timeline.Page
+    about: str
     language: str
+    origin: Origin | None
+    colleagues: list[Colleague]
     # Journeys that hold this person out (their keys), and whether all marketing does.
     held_out: list[str]
     is_held_out: bool
 
 
-def dossier(lead: Lead, now: datetime, before: str = "") -> Dossier:
-    """All about a lead's contact at `now`; `before` turns the timeline to an earlier page."""
+def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dossier:
+    """All about a lead's contact at `now`; `before` turns the timeline to an earlier page, `about` narrows it."""
     scores = scores_of(lead.contact, now)
     bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
+    messages, planned = messages_to(lead.contact, now)
+    written = written_of(lead)
+    about = about if about in timeline.SUBJECTS else ""
     return Dossier(
         scores=scores,
+        trend=_trend(scores[0], now) if scores else None,
         # Who they are (fit) is no reason to call today; what they did is.
         reasons=[bar for bar in bars if bar.worth > 0 and bar.events][:REASONS],
-        allowed=allowed(lead.contact),
-        messages=messages_to(lead.contact),
-        story=timeline.page(lead.contact, before=before),
+        allowed=allowed(lead),
+        messages=messages,
+        planned=planned,
+        activities=written,
+        story=_in_words(timeline.page(lead.contact, before=before, about=about), written),
+        about=about,
         language=_language(lead.contact.language),
+        origin=origin_of(lead),
+        colleagues=colleagues_of(lead),
         held_out=list(dict.fromkeys(getattr(lead, "held_out", []))),
         is_held_out=getattr(lead, "is_held_out", False),
+    )
+
+
+def _in_words(story: timeline.Page, written: list[Written]) -> timeline.Page:
+    """The story with what was written: the stream knows only that a note or a call there was."""
+    words = {one.pk: one for one in written}
+    for day in story.days:
+        for place, entry in enumerate(day.entries):
+            told = entry.touchpoint.properties
+            number = told.get("activity") if isinstance(told, dict) else None
+            one = words.get(number) if isinstance(number, int) else None
+            if one is not None:
+                said = [one.outcome, one.body]
+                day.entries[place] = replace(entry, detail=" · ".join(filter(None, said)))
+    return story
+
+
+def _trend(score: Score, now: datetime) -> float:
+    """What the score is worth more than a week ago, told by the days of its ledger: what was there has faded since."""
+    before = now - TREND
+    return score.value - sum(
+        fall.worth * (2 ** (TREND / fall.half_life) if fall.half_life else 1)
+        for fall in score.falls
+        if fall.last_at <= before
     )
 
 
@@ -160,6 +172,7 @@ def _score(model: ScoreModel, falls: list[Fall]) -> Score:
     return Score(
         model=model,
         value=value,
+        falls=falls,
         bars=bars,
         zero=round(-floor * scale, 2),
         start=round((min(value, 0) - floor) * scale, 2),
@@ -200,78 +213,3 @@ def _fading(half_lives: set[timedelta | None]) -> str:
     return ngettext("halves every %(count)d day", "halves every %(count)d days", half_life.days) % {
         "count": half_life.days
     }
-
-
-# What they allow -----------------------------------------------------------------------------------------------------
-
-
-def allowed(contact: Contact) -> list[Allowed]:
-    """What a person allows by e-mail, topic by topic; one line where they refused all."""
-    said = Consent.objects.filter(contact=contact, channel="email")
-    topics = Topic.objects.annotate(
-        said=Subquery(said.filter(topic=OuterRef("key")).values("state")[:1]),
-        is_all_refused=Exists(said.filter(topic="", state="denied")),
-    )
-    found: list[Any] = list(topics)
-    if found and found[0].is_all_refused:
-        return [Allowed(_("All e-mail"), _("refused"), "is-bad")]
-    return [_allowed(topic) for topic in found]
-
-
-def _allowed(topic: Any) -> Allowed:
-    name = in_language(topic.names, topic.name)
-    if topic.said == "granted":
-        return Allowed(name, _("allowed"), "is-good")
-    if topic.said == "denied":
-        return Allowed(name, _("refused"), "is-bad")
-    if topic.said == "pending":
-        return Allowed(name, _("awaits confirmation"), "is-warn")
-    return Allowed(name, _("never asked"), "") if topic.is_opt_in else Allowed(name, _("until they refuse"), "is-good")
-
-
-def with_holdouts(leads: LeadQuerySet) -> LeadQuerySet:
-    """Leads that know which journeys hold their contact out (`held_out`, keys), and whether all marketing does."""
-    entries = Touchpoint.objects.filter(contact=OuterRef("contact"), kind="journey.entered", properties__held_out=True)
-    drawn = Holdout.objects.filter(contact=OuterRef("contact"), scope="global", is_held=True)
-    return leads.annotate(
-        held_out=ArraySubquery(entries.order_by("pk").annotate(journey=KT("properties__journey")).values("journey")),
-        is_held_out=Exists(drawn) & Exists(SendingPolicy.objects.filter(global_holdout__gt=0)),
-    )
-
-
-# What they were sent -------------------------------------------------------------------------------------------------
-
-
-def messages_to(contact: Contact) -> list[Told]:
-    """The newest messages to a contact with what became of each, also those that were held back."""
-    heard = Touchpoint.objects.filter(contact=contact).annotate(message=KT("properties__message"))
-    of_it = heard.filter(message=Cast(OuterRef("pk"), TextField()))
-    rows = (
-        Message.objects.filter(contact=contact)
-        .select_related("template")
-        .annotate(
-            at=Coalesce("sent_at", "finished_at", "due_at"),
-            subject=Subquery(
-                of_it.filter(kind="email.sent").annotate(told=KT("properties__subject")).values("told")[:1]
-            ),
-            is_opened=Exists(of_it.filter(kind="email.opened", is_machine=False)),
-            is_clicked=Exists(of_it.filter(kind="email.clicked", is_machine=False)),
-        )
-        .order_by("-at", "-pk")[:MESSAGES]
-    )
-    return [_told(row) for row in rows]
-
-
-def _told(row: Any) -> Told:
-    # Who is held out for measurement goes through all the motions and gets nothing.
-    reason = "holdout" if row.is_ghost else row.reason
-    return Told(
-        message=row,
-        subject=row.subject or str(row.template),
-        words=_("not sent") if row.is_ghost else row.get_state_display(),
-        colour="is-violet" if row.is_ghost else _COLOURS.get(row.state, ""),
-        reason=reasons.sentence(reason) if reason else "",
-        at=row.at,
-        is_opened=row.is_opened,
-        is_clicked=row.is_clicked,
-    )

@@ -6,6 +6,7 @@ import pytest
 
 from campaigns import publishing
 from journey_crm import home
+from messaging.planned import names_of_tracks, planned_for
 from tests.campaigns.world import DAY, did, journey, people, person, tick
 
 pytestmark = pytest.mark.django_db
@@ -48,3 +49,24 @@ def test_a_broadcast_that_waits_for_its_moment_is_told(now):
     tick(now + timedelta(hours=10))
     later = now + timedelta(hours=11)
     assert [(count, at) for _what, _journey, count, at in told(later)] == [(3, now + timedelta(hours=23))]
+
+
+def test_one_person_is_told_what_their_journeys_send_next(now):
+    journey(now, key="welcome", name="Welcome", steps=[{"wait": "2d"}, {"send": "hello"}])
+    streams = [{"key": "basics", "cadence": TUESDAYS, "items": [{"send": "one"}]}]
+    track = journey(now, key="education", kind="nurture", name="Education", streams=streams)
+    one, other = people(2)
+    did(one, "trial.started", now)
+    tick(now)
+
+    def coming(contact):
+        return [(send.name, send.sender, send.at, send.is_certain) for send in planned_for(contact, [], now)]
+
+    assert coming(one) == [
+        ("hello", "Welcome", now + 2 * DAY, False),
+        ("", "Education", now + timedelta(days=7), False),
+    ]
+    assert coming(other) == []
+    publishing.pause(journey=track, by=None, now=now)
+    assert [name for name, *_rest in coming(one)] == ["hello"]
+    assert names_of_tracks() == {"education": "Education"}

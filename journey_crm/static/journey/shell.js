@@ -1,18 +1,18 @@
 /* The shell's few words of script. Everything works without it: menus are native popovers, forms post.
 
    toast("Deleted.", {label: "Undo", run: () => …})  shows a message for eight seconds, longer while pointed at or focused;
-   a server-rendered .toast element is dismissed the same way. Ctrl+K opens "Go to", which lists the navigation. */
+   a server-rendered .toast element is dismissed the same way, after data-stays milliseconds where it says so. Ctrl+K opens "Go to", which lists the navigation. */
 
-const linger = (toast) => {
+export const linger = (toast) => {
   let timer;
-  const start = () => { timer = setTimeout(() => toast.remove(), 8000); };
+  const start = () => { timer = setTimeout(() => toast.remove(), Number(toast.dataset.stays) || 8000); };
   for (const name of ["pointerenter", "focusin"]) toast.addEventListener(name, () => clearTimeout(timer));
   for (const name of ["pointerleave", "focusout"]) toast.addEventListener(name, start);
   start();
 };
 
 export const toast = (text, action) => {
-  document.querySelectorAll(".toast").forEach((old) => old.remove());
+  document.querySelectorAll(".toast:not(:has(form))").forEach((old) => old.remove());
   const box = document.createElement("div");
   box.className = "toast";
   box.setAttribute("role", "status");
