@@ -42,6 +42,7 @@ _TOLD = {
     "journey.called": (gettext_lazy("A journey told other systems"), "link", "is-teal"),
     "handoff.requested": (gettext_lazy("Handed to sales"), "inbox", "is-teal"),
     "lead.qualified": (gettext_lazy("Became a lead for sales"), "star", "is-good"),
+    "lead.hot": (gettext_lazy("Sales was told of a hot lead"), "bolt", "is-warn"),
     "lead.claimed": (gettext_lazy("Claimed by sales"), "inbox", "is-teal"),
     "lead.accepted": (gettext_lazy("Accepted by sales"), "check", "is-good"),
     "lead.rejected": (gettext_lazy("Rejected by sales"), "undo", "is-bad"),

@@ -11,6 +11,7 @@ from contacts.companies import join_by_domain
 from contacts.ingest import ingest
 from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
+from leads.alerts import hot
 from leads.handoff import handoff
 from leads.tasks import ask
 from messaging import brake
@@ -30,6 +31,7 @@ STEPS: list[Step] = [
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
+    Step("hot", hot),
     Step("tasks", ask),
     Step("segment", segments.refresh),
     Step("fuse", fuse.watch),

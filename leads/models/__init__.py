@@ -1,5 +1,6 @@
 """The tables of this app, by subject; import them from here."""
 
+from leads.models.alerts import AlertPreference, HotAlert, SalesMail
 from leads.models.leads import Lead, LeadQuerySet, RejectReason
 from leads.models.reps import Absence, Rep
 from leads.models.tasks import Task, TaskQuerySet
@@ -7,10 +8,13 @@ from leads.models.teams import Team
 
 __all__ = [
     "Absence",
+    "AlertPreference",
+    "HotAlert",
     "Lead",
     "LeadQuerySet",
     "RejectReason",
     "Rep",
+    "SalesMail",
     "Task",
     "TaskQuerySet",
     "Team",
