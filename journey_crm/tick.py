@@ -13,6 +13,7 @@ from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
 from leads.alerts import hot
 from leads.handoff import handoff
+from leads.routing import reroute
 from leads.tasks import ask
 from messaging import brake
 from messaging.gates import arbitrate
@@ -31,6 +32,7 @@ STEPS: list[Step] = [
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
+    Step("reroute", reroute),
     Step("hot", hot),
     Step("tasks", ask),
     Step("segment", segments.refresh),

@@ -35,6 +35,13 @@ class LeadQuerySet(models.QuerySet):
     def unfinished(self):
         return self.filter(state__in=["open", "claimed", "accepted"])
 
+    def unaccepted(self):
+        return self.filter(state__in=["open", "claimed"])
+
+    def unrouted(self):
+        """Nobody's, neither by routing nor by a claim."""
+        return self.filter(state="open", owner=None, assigned_to=None)
+
     def unclaimed(self):
         return self.filter(state="open", owner=None)
 
@@ -79,6 +86,8 @@ class Lead(models.Model):
     reassigned = models.PositiveIntegerField(_("times reassigned"), default=0, db_default=0, editable=False)
     # Why it is nobody's: one of `leads.routing.REASONS`.
     unrouted_because = models.TextField(_("nobody's because"), blank=True, default="", db_default="", editable=False)
+    # When routing last looked for somebody and found nobody.
+    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When this clock's end was told to the stream.
     overdue_at = models.DateTimeField(_("told as overdue"), null=True, blank=True, editable=False)
     # What makes this person worth a call now: one line, and the evidence behind it, as they were at hand-off.
@@ -105,7 +114,10 @@ class Lead(models.Model):
         verbose_name = _("lead")
         verbose_name_plural = _("leads")
         ordering = ["-created_at", "-pk"]
-        permissions = [("work_lead", _("Can work on own and unclaimed leads"))]
+        permissions = [
+            ("work_lead", _("Can work on own and unclaimed leads")),
+            ("route_lead", _("Can hand leads over to others")),
+        ]
         indexes = [
             models.Index(fields=["state", "owner", "-created_at"], name="lead_list"),
             models.Index(

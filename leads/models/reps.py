@@ -4,6 +4,7 @@ from datetime import date
 
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils.translation import gettext_lazy as _
@@ -82,3 +83,8 @@ class Absence(models.Model):
 
     def __str__(self):
         return f"{self.user.get_full_name() or self.user.get_username()}, {self.first_day} – {self.last_day}"
+
+    def clean(self):
+        # The ranges of the constraint below cannot even be asked about such days.
+        if self.first_day and self.last_day and self.last_day < self.first_day:
+            raise ValidationError({"last_day": _("The last day is before the first.")})
