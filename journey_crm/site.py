@@ -111,6 +111,7 @@ NAVIGATION = (
             Entry(_("Lead inbox"), "inbox", address="/sales/", permission="leads.work_lead"),
             Entry(_("Tasks"), "check", address="/sales/tasks/", permission="leads.work_lead"),
             Entry(_("All leads"), "list", model="leads.Lead"),
+            Entry(_("Closed loop"), "chart", address="closed-loop", permission="leads.view_lead"),
             Entry(_("All tasks"), "list", model="leads.Task"),
             Entry(_("Products"), "box", model="growth.Product"),
             Entry(_("Orders"), "receipt", model="growth.Order"),

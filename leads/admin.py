@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -11,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import in_words, why_not_asked
 from contacts.rules import RuleError, parse
+from leads.loop import behind
 from leads.models import Lead, RejectReason, Rep, Task, Team
 
 
@@ -51,12 +53,31 @@ class RejectReasonAdmin(admin.ModelAdmin):
     list_editable = ["position"]
 
 
+class BehindANumber(admin.SimpleListFilter):
+    """The leads behind a number of the closed-loop report; shown only when one came from there."""
+
+    title = _("closed loop")
+    parameter_name = "loop"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, Any]]:
+        asked = request.GET.get(self.parameter_name)
+        return [(asked, _("those of the number"))] if asked else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Lead]) -> QuerySet[Lead]:
+        if not (asked := self.value()):
+            return queryset
+        try:
+            return queryset.filter(pk__in=behind(asked))
+        except ValueError as error:
+            raise IncorrectLookupParameters(str(error)) from None
+
+
 @admin.register(Lead)
 class LeadAdmin(admin.ModelAdmin):
     """All leads at a glance; nobody moves them here, for each move is told to the stream."""
 
     list_display = ["contact", "state", "headline", "score", "team", "owner", "created_at", "due_at"]
-    list_filter = ["state"]
+    list_filter = [BehindANumber, "state", "team", "reject_reason", "created_at"]
     list_select_related = ["contact", "team", "owner"]
     search_fields = ["contact__email", "contact__last_name"]
     show_full_result_count = False

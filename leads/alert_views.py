@@ -1,5 +1,7 @@
 """What a user wants to be told of leads by mail: a small page of the sales workspace."""
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -8,9 +10,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from leads.alerts import preference_of
@@ -35,7 +36,7 @@ class PreferenceForm(forms.ModelForm):
 @require_http_methods(["GET", "HEAD", "POST"])
 def alerts(request: HttpRequest) -> HttpResponse:
     """Shows and keeps what this user is told, with the latest mails to them."""
-    user = request.user
+    user: Any = request.user
     if not (user.has_perm("leads.work_lead") or user.has_perm("leads.view_lead")):
         raise PermissionDenied(_("You do not work on leads."))
     kept = preference_of(user)

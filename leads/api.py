@@ -15,6 +15,7 @@ from contacts.parameters import IdFilter
 from contacts.problems import Conflict
 from contacts.rest import Resource, StrictSerializer
 from leads import desk, tasks
+from leads.loop_api import ReportMixin
 from leads.models import Lead, RejectReason, Task
 
 _WORK = "sync leads.work_lead"
@@ -59,13 +60,14 @@ class ConvertSerializer(StrictSerializer, serializers.Serializer):
     note = serializers.CharField(required=False, allow_blank=True, max_length=4000)
 
 
-class Leads(ListModelMixin, RetrieveModelMixin, Resource):
+class Leads(ReportMixin, ListModelMixin, RetrieveModelMixin, Resource):
     """Leads: all of them, or for a sales rep his own and the unclaimed ones."""
 
     needs = {
         "list": "read", "retrieve": "read", "claim": _WORK, "release": _WORK, "accept": _WORK, "reject": _WORK,
-        "convert": _WORK,
+        "convert": _WORK, "report": "read leads.view_lead",
     }  # fmt: skip
+    parameters = {"report": ("days", "team")}
     orderings = {"-id": ("-id",), "id": ("id",), "-created_at": ("-created_at", "-id")}
     filterset_class = LeadFilters
     serializer_class = LeadSerializer

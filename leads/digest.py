@@ -75,7 +75,7 @@ class Digest:
 
 
 def plan_digests(now: datetime) -> int:
-    """Puts a digest into the outbox for each who wants one and whose working day has begun; how many. Once a day each."""
+    """Puts a digest into the outbox for each who wants one and whose working day has begun, once a day; how many."""
     wanting = [user for user in workers().select_related("alert_preference") if preference_of(user).digest]
     working = presence.calendars(wanting, now)
     due = []
@@ -105,7 +105,9 @@ def digest(user: Any, mail: SalesMail, now: datetime) -> Digest | None:
         found.outcome = _outcome(user, since)
     if user.has_perm("leads.view_lead"):
         found.teams = [TeamDay(*row) for row in SQL["team_days"].rows(since=since, now=now)]
-        found.teams = [team for team in found.teams if any((team.new, team.accepted, team.rejected, team.won, team.waiting))]
+        found.teams = [
+            team for team in found.teams if any((team.new, team.accepted, team.rejected, team.won, team.waiting))
+        ]
         late = _section(_("Overdue in all teams"), _late(Lead.objects.all(), now).exclude(_holder(user)), now)
         found.overdue = late if late.lines else None
     if not (found.sections or found.outcome or found.teams or found.overdue):
@@ -113,7 +115,9 @@ def digest(user: Any, mail: SalesMail, now: datetime) -> Digest | None:
     late_count = sum(len(one.lines) + one.more for one in found.sections[:1] if one.title == _("Overdue"))
     if late_count:
         found.subject = ngettext(
-            "Your leads this morning: %(count)d is overdue", "Your leads this morning: %(count)d are overdue", late_count
+            "Your leads this morning: %(count)d is overdue",
+            "Your leads this morning: %(count)d are overdue",
+            late_count,
         ) % {"count": late_count}
     elif not found.sections and not found.outcome:
         found.subject = _("Sales this morning")

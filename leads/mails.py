@@ -1,7 +1,7 @@
 """Mails to sales: claimed, written of what is true at that moment, handed to the channel and marked.
 
 They are no messages: they go to users, past every gate. A worker that dies on the way leaves a lease behind; when it is
-over the mail goes again under the same Message-ID, as transactional mail does, for a lead that nobody hears of is worse.
+over the mail goes again under the same Message-ID, as transactional mail does: a lead that nobody hears of is worse.
 """
 
 from collections.abc import Sequence
@@ -130,7 +130,12 @@ def _written(bundle: int, pks: Sequence[int], brand: Brand, now: datetime) -> Ou
 
 def _letter(subject: str, template: str, context: dict[str, Any]) -> Letter:
     language = translation.get_language()
-    context |= {"subject": subject, "settings_url": _url("sales:alerts"), "language": language, "inbox_url": _url("sales:inbox")}
+    context |= {
+        "subject": subject,
+        "settings_url": _url("sales:alerts"),
+        "language": language,
+        "inbox_url": _url("sales:inbox"),
+    }
     html = render_to_string(f"leads/mails/{template}.html", context)
     text = render_to_string(f"leads/mails/{template}.txt", context)
     # What a template's blocks leave between their lines is no text.
@@ -158,7 +163,9 @@ class Hot:
 
 
 def _hot(user: Any, rows: Sequence[SalesMail], now: datetime) -> Letter | None:
-    still = Lead.objects.unfinished().filter(Q(owner=user) | Q(owner=None, assigned_to=user) | Q(owner=None, assigned_to=None))
+    still = Lead.objects.unfinished().filter(
+        Q(owner=user) | Q(owner=None, assigned_to=user) | Q(owner=None, assigned_to=None)
+    )
     ids = set(still.filter(hot_alerts__mails__in=rows).values_list("pk", flat=True))
     leads = {row.alert.lead_id: row.alert.lead for row in rows if row.alert and row.alert.lead_id in ids}
     if not leads:
@@ -174,7 +181,9 @@ def _hot(user: Any, rows: Sequence[SalesMail], now: datetime) -> Letter | None:
         return _letter(subject, "hot", {"one": one, "lead": one.lead, "user": user})
     found = sorted(leads.values(), key=lambda lead: (-(lead.score or 0), lead.pk))
     subject = ngettext("%(count)d hot lead", "%(count)d hot leads", len(found)) % {"count": len(found)}
-    return _letter(subject, "hot_many", {"leads": found[:LISTED], "more": len(found) - LISTED, "site": settings.BASE_URL})
+    return _letter(
+        subject, "hot_many", {"leads": found[:LISTED], "more": len(found) - LISTED, "site": settings.BASE_URL}
+    )
 
 
 def _told(lead: Lead, user: Any, now: datetime) -> Hot:

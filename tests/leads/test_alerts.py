@@ -33,11 +33,11 @@ def tick(now=NOW, steps=ALL_STEPS) -> None:
     assert not errors, errors[0]
 
 
-def rep(name: str, team: Team | None = None, hours: str = ""):
+def rep(name: str, team: Team | None = None, hours: str = "", capacity: int | None = None):
     user = get_user_model().objects.create_user(name, email=f"{name}@acme.example")
     user.groups.add(ensure_roles()[SALES_REP])
     if team:
-        Rep.objects.create(team=team, user=user, hours=hours)
+        Rep.objects.create(team=team, user=user, hours=hours, capacity=capacity)
     return user
 
 
@@ -149,8 +149,9 @@ def test_a_visitor_over_the_line_is_told_of_when_he_becomes_known(world, smtp_si
 def test_it_is_for_the_rep_who_has_it_else_for_the_team_else_for_who_asked(world, smtp_sink):
     team = Team.objects.create(key="north", rule={"field": "country", "op": "eq", "value": "PL"})
     Team.objects.filter(pk=world.pk).update(rule={"field": "country", "op": "eq", "value": "CZ"})
-    ann, ben, cid = rep("ann", team), rep("ben", team), rep("cid")
-    dan, eva = rep("dan"), rep("eva", team)
+    # Nobody of the team has room, so that its leads are everybody's of it.
+    ann, ben, eva = (rep(name, team, capacity=0) for name in ("ann", "ben", "eva"))
+    cid, dan = rep("cid"), rep("dan")
     prefers(dan, is_for_all=True)
     prefers(eva, hot="none")
     rep("fay", world)
@@ -167,8 +168,8 @@ def test_it_is_for_the_rep_who_has_it_else_for_the_team_else_for_who_asked(world
 
 def test_at_night_it_waits_until_work_begins_and_leaves_only_if_the_lead_still_waits(world, smtp_sink):
     night, morning = NOW.replace(hour=1), NOW.replace(hour=8)
-    ann = rep("ann", world, hours="mon-fri 09:00-17:00 Europe/Prague")
-    owl = rep("owl", world, hours="mon-fri 09:00-17:00 Europe/Prague")
+    ann = rep("ann", world, hours="mon-fri 09:00-17:00 Europe/Prague", capacity=0)
+    owl = rep("owl", world, hours="mon-fri 09:00-17:00 Europe/Prague", capacity=0)
     prefers(owl, at_night=True, language="cs")
     one, other = known("one@example.com"), known("two@example.com")
     for contact in (one, other):
