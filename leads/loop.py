@@ -5,6 +5,7 @@ was undone or merged is as it stands now: the columns of a lead are the truth. E
 `behind`, which asks the same reading of a lead.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def _reasons(span: Span) -> list[Reason]:
     return [
         Reason(
             key=key,
-            name=in_language(names, name),
+            name=in_language(json.loads(names), name),
             track=track,
             is_final=is_final,
             number=Number(count, span.url("rejected", "reason", key), _share(count, total)),

@@ -76,6 +76,7 @@ EXPECTED = {
     "POST leads/{id}/convert/": "rep",
     "POST leads/{id}/reject/": "rep",
     "POST leads/{id}/release/": "rep",
+    "GET leads/report/": "read",
     "GET messages/": "read rep",
     "GET messages/{id}/": "read rep",
     "GET offers/": "read",
