@@ -83,7 +83,7 @@ SELECT grouping(team_id) = 0, grouping(rep_id) = 0, spans.team_id, spans.rep_id,
     count(*) FILTER (WHERE due_at IS NOT NULL AND answered_at <= due_at)
 FROM spans
 GROUP BY GROUPING SETS ((), (team_id), (rep_id))
-HAVING count(to_claim) > 0 OR count(due_at) > 0
+HAVING count(to_claim) > 0 OR count(*) FILTER (WHERE due_at < %(now)s) > 0
 ORDER BY 1, 2, count(to_answer) DESC, 3, 4
 
 -- loop_sources --
