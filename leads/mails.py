@@ -57,6 +57,10 @@ def deliver_mails(now: datetime) -> int:
     brand = Brand.objects.first()
     if brand is None:
         return 0
+    # Late is late: after an outage, or where nothing delivered for a day, old news are no news.
+    SalesMail.objects.filter(state="waiting", due_at__lte=now - TOO_LATE, attempts=0).update(
+        state="dropped", finished_at=now
+    )
     with transaction.atomic():
         claimed = SQL["claim_sales_mails"].rows(now=now, size=SIZE, lease_until=now + LEASE, most_single=MOST_SINGLE)
     bundles: dict[int, list[int]] = {}
@@ -89,9 +93,7 @@ def _mark(bundle: int, outcome: str, response: str, now: datetime) -> int:
     elif outcome == "failed":
         mine.update(state="failed", lease_until=None, finished_at=now, response=response)
     else:
-        mine.filter(due_at__gt=now - TOO_LATE).update(
-            state="waiting", lease_until=None, due_at=now + PAUSE, response=response
-        )
+        mine.filter(due_at__gt=now - TOO_LATE).update(state="waiting", lease_until=now + PAUSE, response=response)
         mine.update(state="failed", lease_until=None, finished_at=now, response=response)
     return 0
 

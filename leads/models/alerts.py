@@ -78,6 +78,7 @@ class SalesMail(models.Model):
     # The row whose number is in the Message-ID; several alerts that waited leave as one mail.
     bundle = models.BigIntegerField(null=True, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    # While it waits, before when it is not tried again; while it is being handed over, how long its worker has.
     lease_until = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True)
     response = models.TextField(_("server said"), default="", db_default="", blank=True)

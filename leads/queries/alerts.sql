@@ -103,7 +103,7 @@ HAVING count(DISTINCT bundle) >= %(most)s;
 -- not come back goes again as it went, under the same Message-ID.
 WITH due AS (
     SELECT id, user_id, kind, bundle FROM leads_salesmail
-    WHERE state IN ('waiting', 'sending') AND due_at <= %(now)s AND (state = 'waiting' OR lease_until <= %(now)s)
+    WHERE state IN ('waiting', 'sending') AND due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
     ORDER BY due_at, id
     LIMIT %(size)s
     FOR UPDATE SKIP LOCKED

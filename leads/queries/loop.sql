@@ -59,32 +59,38 @@ WITH windows AS (
     ) line
     WINDOW along AS (PARTITION BY team_id ORDER BY at, turn ROWS UNBOUNDED PRECEDING)
 ), passed AS (
-    SELECT id, what, coalesce(before + (least(at, ends_at) - begins_at), '0') AS worked FROM walked WHERE id IS NOT NULL
+    SELECT id, max(worked) FILTER (WHERE what = 'made') AS made, max(worked) FILTER (WHERE what = 'claimed') AS claimed,
+        max(worked) FILTER (WHERE what = 'answered') AS answered
+    FROM (
+        SELECT id, what, date_part('epoch', coalesce(before + (least(at, ends_at) - begins_at), '0')) AS worked
+        FROM walked WHERE id IS NOT NULL
+    ) moment
+    GROUP BY id
 ), spans AS (
-    SELECT lead.id, lead.team_id, lead.rep_id, lead.due_at, lead.accepted_at, lead.state, lead.is_rejected, lead.ended_at,
-        CASE WHEN lead.team_id IS NULL THEN lead.claimed_at - lead.created_at ELSE claimed.worked - made.worked END
-            AS to_claim,
-        CASE WHEN lead.team_id IS NULL
-            THEN coalesce(lead.accepted_at, CASE WHEN lead.is_rejected THEN lead.ended_at END) - lead.created_at
-            ELSE answered.worked - made.worked END AS to_answer,
-        coalesce(lead.accepted_at, CASE WHEN lead.is_rejected THEN lead.ended_at END) AS answered_at
+    SELECT lead.team_id, lead.rep_id, lead.due_at, answer.at AS answered_at,
+        CASE WHEN lead.team_id IS NULL THEN date_part('epoch', lead.claimed_at - lead.created_at)
+            ELSE passed.claimed - passed.made END AS to_claim,
+        CASE WHEN lead.team_id IS NULL THEN date_part('epoch', answer.at - lead.created_at)
+            ELSE passed.answered - passed.made END AS to_answer
     FROM lead
-    LEFT JOIN passed made ON made.id = lead.id AND made.what = 'made'
-    LEFT JOIN passed claimed ON claimed.id = lead.id AND claimed.what = 'claimed'
-    LEFT JOIN passed answered ON answered.id = lead.id AND answered.what = 'answered'
+    CROSS JOIN LATERAL (
+        SELECT coalesce(lead.accepted_at, CASE WHEN lead.is_rejected THEN lead.ended_at END) AS at
+    ) answer
+    LEFT JOIN passed USING (id)
+), grouped AS (
+    SELECT grouping(team_id) = 0 AS of_team, grouping(rep_id) = 0 AS of_rep, team_id, rep_id, count(to_claim) AS claimed,
+        count(to_answer) AS answered, percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY to_claim) AS claim,
+        percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY to_answer) AS answer,
+        -- Of the promises that were kept or broken by now.
+        count(*) FILTER (WHERE due_at IS NOT NULL AND (answered_at IS NOT NULL OR due_at < %(now)s)) AS promised,
+        count(*) FILTER (WHERE due_at IS NOT NULL AND answered_at <= due_at) AS kept
+    FROM spans
+    GROUP BY GROUPING SETS ((), (team_id), (rep_id))
 )
-SELECT grouping(team_id) = 0, grouping(rep_id) = 0, spans.team_id, spans.rep_id, count(to_claim), count(to_answer),
-    date_part('epoch', percentile_cont(0.5) WITHIN GROUP (ORDER BY to_claim)),
-    date_part('epoch', percentile_cont(0.9) WITHIN GROUP (ORDER BY to_claim)),
-    date_part('epoch', percentile_cont(0.5) WITHIN GROUP (ORDER BY to_answer)),
-    date_part('epoch', percentile_cont(0.9) WITHIN GROUP (ORDER BY to_answer)),
-    -- Of the promises that were kept or broken by now.
-    count(*) FILTER (WHERE due_at IS NOT NULL AND (answered_at IS NOT NULL OR due_at < %(now)s)),
-    count(*) FILTER (WHERE due_at IS NOT NULL AND answered_at <= due_at)
-FROM spans
-GROUP BY GROUPING SETS ((), (team_id), (rep_id))
-HAVING count(to_claim) > 0 OR count(*) FILTER (WHERE due_at < %(now)s) > 0
-ORDER BY 1, 2, count(to_answer) DESC, 3, 4
+SELECT of_team, of_rep, team_id, rep_id, claimed, answered, claim[1], claim[2], answer[1], answer[2], promised, kept
+FROM grouped
+WHERE claimed > 0 OR promised > 0
+ORDER BY of_team, of_rep, answered DESC, team_id, rep_id
 
 -- loop_sources --
 -- Where the people of these leads came from first, and what became of the leads; a campaign's name before the door that

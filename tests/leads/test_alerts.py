@@ -18,7 +18,7 @@ from contacts.models import Company, Contact, StepCursor, Touchpoint, Webhook, W
 from contacts.stream import Busy, Step, put, run_step
 from journey_crm.roles import SALES_REP, ensure_roles
 from leads.alerts import hot
-from leads.mails import LEASE, deliver_mails
+from leads.mails import LEASE, TOO_LATE, deliver_mails
 from leads.models import AlertPreference, HotAlert, Lead, Rep, SalesMail, Team
 from messaging.models import Brand
 from tests.scoring.world import NOW, STEPS, did, known, model, rule, told
@@ -229,6 +229,7 @@ def test_a_server_that_is_away_gets_it_later_and_one_that_refuses_is_noted(world
     assert deliver_mails(NOW) == 0
     assert SalesMail.objects.get().state == "waiting"
     settings.EMAIL_URL = url
+    assert deliver_mails(NOW + timedelta(seconds=59)) == 0 and not smtp_sink.mails
     smtp_sink.on_recipient = lambda address: "550 no such rep"
     assert deliver_mails(NOW + timedelta(minutes=1)) == 0
     mail = SalesMail.objects.get()
@@ -253,6 +254,21 @@ def test_two_people_who_are_one_keep_their_alerts_and_an_erased_one_leaves_none(
     assert not Touchpoint.objects.filter(kind="lead.hot").exists()
     tick(NOW + timedelta(hours=1))
     assert HotAlert.objects.filter(lead__in=Lead.objects.all()).count() == 0
+
+
+def test_old_news_are_no_news_and_a_server_that_stays_away_is_given_up(world, smtp_sink, settings):
+    ann = rep("ann", world)
+    did(known("one@example.com"), "demo.asked")
+    tick()
+    assert deliver_mails(NOW + TOO_LATE) == 0
+    did(known("two@example.com"), "demo.asked")
+    tick()
+    settings.EMAIL_URL = "smtp://127.0.0.1:1"
+    for hours in range(1, 14):
+        deliver_mails(NOW + timedelta(hours=hours))
+    assert list(SalesMail.objects.filter(user=ann).order_by("pk").values_list("state", flat=True)) == [
+        "dropped", "failed",
+    ]  # fmt: skip
 
 
 @pytest.mark.django_db(transaction=True)
