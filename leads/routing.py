@@ -14,7 +14,7 @@ import structlog
 from django.contrib.auth import get_user_model
 from django.core.exceptions import EmptyResultSet, PermissionDenied
 from django.db import transaction
-from django.db.models import BigIntegerField, Count, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -54,6 +54,7 @@ class Place:
     held: int
     # The person's number by which turns are taken: the larger, the later the last lead.
     turn: int
+    last_at: datetime | None
     # When the rep is at work next: now, or later; None for who is away or never works.
     at_work_from: datetime | None
     # Is not away today, and works on the day on which the team is next at work.
@@ -116,9 +117,10 @@ def places(now: datetime, teams: QuerySet[Team] | None = None) -> list[Place]:
         .values_list("pk", flat=True)
     )
     away, held = absences(now), held_by()
-    turns: dict[int, int] = {}
+    latest: dict[int, Rep] = {}
     for rep in reps:
-        turns[rep.user_id] = max(turns.get(rep.user_id, 0), rep.turn)
+        if rep.turn >= latest.get(rep.user_id, rep).turn:
+            latest[rep.user_id] = rep
     chosen = None if teams is None else set(teams.values_list("pk", flat=True))
     calendars = {
         rep.pk: calendar_of(rep.team, rep, away.get(rep.user_id, ()))
@@ -144,10 +146,11 @@ def places(now: datetime, teams: QuerySet[Team] | None = None) -> list[Place]:
                 rep=rep,
                 calendar=hours,
                 held=held.get(rep.user_id, 0),
-                turn=turns[rep.user_id],
+                turn=latest[rep.user_id].turn,
+                last_at=latest[rep.user_id].last_assigned_at,
                 at_work_from=start,
                 is_present=is_present,
-                due_at=due_at(rep.team, hours, now) if is_present else None,
+                due_at=due_at(rep.team, hours, now),
                 may_work=rep.user_id in workers,
             )
         )
@@ -269,20 +272,33 @@ def assign(now: datetime, *, only_new: bool = False) -> int:
 
 def reroute(now: datetime, after: int, upto: int) -> int:
     """The tick's step after the hand-off: leads that nobody has or accepted in time go to the next rep."""
+    if Lead.objects.filter(state="claimed", due_at__lte=F("claimed_at")).exists():
+        own = [
+            {"team_id": one.rep.team_id, "user_id": one.rep.user_id, "due_at": one.due_at and one.due_at.isoformat()}
+            for one in places(now)
+        ]
+        SQL["restart_clocks"].run(now=now, places=json.dumps(own), clocks=json.dumps(clocks(now)))
     return assign(now)
+
+
+class HandOverError(ValueError):
+    """The leads would not stay where they are handed over; the text is for the person who tried it."""
 
 
 @transaction.atomic
 def hand_over(leads: LeadQuerySet, *, to: Any, by: Any, now: datetime) -> int:
     """Gives unfinished leads of others to one rep, whatever the capacity says; how many. Told by `lead.reassigned`.
 
-    Accepted and claimed ones become that rep's; open ones wait for that rep. Raises PermissionDenied for who may not
-    hand over, and for a rep who does not work on leads.
+    Accepted and claimed ones become that rep's; open ones wait for that rep; what is not accepted has a new clock.
+    Raises PermissionDenied for who may not hand over, and for a rep who does not work on leads; HandOverError for one
+    who is away, from whom they would be taken at once.
     """
     if not by.has_perm("leads.route_lead"):
         raise PermissionDenied(_("You may not hand leads over to others."))
     if not to.is_active or not to.has_perm("leads.work_lead"):
         raise PermissionDenied(_("%(name)s does not work on leads.") % {"name": to.get_full_name() or to})
+    if to.pk in away_now(now):
+        raise HandOverError(_("%(name)s is away.") % {"name": to.get_full_name() or to})
     others = leads.unfinished().annotate(holder=Coalesce("owner_id", "assigned_to_id")).exclude(holder=to.pk)
     chosen = list(others.order_by("pk").select_for_update(of=["self"]).select_related("owner", "assigned_to"))
     ids = [lead.pk for lead in chosen]
@@ -291,6 +307,10 @@ def hand_over(leads: LeadQuerySet, *, to: Any, by: Any, now: datetime) -> int:
         "assigned_to": to, "assigned_at": now, "overdue_at": None, "asked_at": None, "unrouted_because": "",
         "updated_at": now,
     }  # fmt: skip
+    for team in Team.objects.filter(pk__in={lead.team_id for lead in chosen if lead.team_id}):
+        own = Rep.objects.filter(team=team, user=to).first()
+        due = due_at(team, calendar_of(team, own, absences(now).get(to.pk, ())), now)
+        in_hand.unaccepted().filter(team=team).update(due_at=due)
     in_hand.filter(state="open").update(**fresh)
     in_hand.filter(state__in=["claimed", "accepted"]).update(owner=to, **fresh)
     Incoming.objects.bulk_create(

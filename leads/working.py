@@ -47,7 +47,7 @@ def parse_hours(text: str) -> Hours:
     *parts, last = [part.strip() for part in text.split(";")]
     words = last.split(" ")
     zone = settings.TIME_ZONE
-    if words and not _WINDOW.search(words[-1]) and words[-1].lower()[:3] not in DAYS:
+    if words and ":" not in words[-1] and words[-1].lower()[:3] not in DAYS:
         zone = words.pop()
     if zone not in available_timezones():
         raise HoursError(_("There is no time zone “%(zone)s”; write one such as Europe/Prague.") % {"zone": zone})

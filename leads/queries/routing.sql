@@ -18,6 +18,18 @@ FROM (
 ) found
 WHERE found.id = lead.id AND lead.team_id IS NULL AND lead.state = 'open';
 
+-- restart_clocks --
+-- Whoever claims a lead whose clock had run out has a clock of his own: it is not taken from him at once.
+UPDATE leads_lead lead SET due_at = coalesce(place.due_at, clock.due_at), overdue_at = NULL, asked_at = NULL,
+    updated_at = %(now)s
+FROM leads_lead late
+LEFT JOIN jsonb_to_recordset(%(places)s::jsonb) AS place(team_id bigint, user_id bigint, due_at timestamptz)
+    ON place.team_id = late.team_id AND place.user_id = late.owner_id
+LEFT JOIN jsonb_to_recordset(%(clocks)s::jsonb) AS clock(team_id bigint, due_at timestamptz)
+    ON clock.team_id = late.team_id
+WHERE late.id = lead.id AND lead.state = 'claimed' AND lead.due_at <= lead.claimed_at
+    AND lead.owner_id IS NOT DISTINCT FROM late.owner_id;
+
 -- assign_leads --
 -- Walks along the leads that want somebody, the oldest first, and gives each to whoever's turn it is of those who are
 -- there, take it and have room; the contact's own rep comes before all. What was claimed in the meantime is left alone.
@@ -46,8 +58,9 @@ WITH place AS (
         place.user_id = ANY(wanting.lapsed_by) AS had_it
     FROM wanting
     JOIN place ON place.team_id = wanting.team_id AND place.user_id IS DISTINCT FROM wanting.holder_id
-    LEFT JOIN fits ON fits.rep_id = place.rep_id AND fits.id = wanting.contact_id
-    WHERE place.takes_all OR fits.id IS NOT NULL OR place.user_id = wanting.keeper_id
+    -- Here and below IN, and not EXISTS or a join: that is looked up in a hash, however few rows the planner expects.
+    WHERE place.takes_all OR place.user_id = wanting.keeper_id
+        OR (wanting.contact_id, place.rep_id) IN (SELECT fits.id, fits.rep_id FROM fits)
 ), open_to AS (
     -- Nobody gets a lead again that he let lapse, until all who are there have had it.
     SELECT taker.*, bool_and(had_it) OVER (PARTITION BY id) AS all_had_it FROM taker WHERE is_present
@@ -90,17 +103,17 @@ WITH place AS (
         assigned_to_id = CASE WHEN wanting.why <> 'left' THEN lead.assigned_to_id END,
         unrouted_because = CASE
             WHEN wanting.team_id IS NULL THEN 'no_team'
-            WHEN NOT EXISTS (SELECT FROM place WHERE place.team_id = wanting.team_id) THEN 'no_rep'
+            WHEN wanting.team_id NOT IN (SELECT place.team_id FROM place) THEN 'no_rep'
             WHEN wanting.why IN ('overdue', 'absent') THEN 'nobody_else'
-            WHEN NOT EXISTS (SELECT FROM taker WHERE taker.id = wanting.id) THEN 'no_rule'
-            WHEN NOT EXISTS (SELECT FROM taker WHERE taker.id = wanting.id AND taker.is_present) THEN 'away'
+            WHEN wanting.id NOT IN (SELECT taker.id FROM taker) THEN 'no_rule'
+            WHEN wanting.id NOT IN (SELECT taker.id FROM taker WHERE taker.is_present) THEN 'away'
             ELSE 'full'
         END
     FROM wanting
     WHERE lead.id = wanting.id AND lead.state = wanting.state
         AND lead.owner_id IS NOT DISTINCT FROM wanting.owner_id
         AND lead.assigned_to_id IS NOT DISTINCT FROM wanting.assigned_to_id
-        AND NOT EXISTS (SELECT FROM turn WHERE turn.lead_id = wanting.id)
+        AND wanting.id NOT IN (SELECT turn.lead_id FROM turn)
     RETURNING lead.id, lead.contact_id, lead.team_id, lead.due_at, wanting.holder, wanting.overdue_at
 ), told AS (
     SELECT id, contact_id, team_id, CASE why WHEN 'new' THEN 'lead.assigned' ELSE 'lead.reassigned' END AS kind,

@@ -16,7 +16,7 @@ from journey_crm.roles import ADMINISTRATOR, SALES_REP, ensure_roles
 from leads import desk
 from leads.handoff import handoff
 from leads.models import Absence, Lead, Rep, Team
-from leads.routing import REASONS, SQL, hand_over, reroute
+from leads.routing import REASONS, SQL, HandOverError, hand_over, reroute
 from tests.scoring.world import NOW, told
 
 pytestmark = pytest.mark.django_db
@@ -375,6 +375,22 @@ def test_where_nobody_else_is_the_lead_stays_and_that_is_told_once_until_somebod
     assert only().assigned_to.username == "ann"
 
 
+def test_who_claims_a_late_lead_has_a_clock_of_his_own():
+    team("inside", "ann", "jan")
+    qualified(1)
+    tick()
+    late = NOW + timedelta(hours=4)
+    Rep.objects.filter(user__username="jan").update(capacity=0)
+    tick(late)
+    ann = get_user_model().objects.get(username="ann")
+    Rep.objects.update(capacity=None)
+    desk.claim(lead=only(), by=ann, now=late + timedelta(minutes=30))
+    tick(late + timedelta(minutes=31))
+    assert (only().owner, only().due_at, only().overdue_at) == (ann, late + timedelta(hours=4, minutes=31), None)
+    tick(late + timedelta(hours=4, minutes=31))
+    assert (only().owner, only().assigned_to.username) == (None, "jan")
+
+
 def test_a_lead_in_the_pool_is_told_as_overdue_too():
     team("inside")
     (contact,) = qualified(1)
@@ -477,6 +493,23 @@ def test_a_manager_hands_leads_over_whatever_their_state_and_the_stream_hears_fr
         hand_over(Lead.objects.all(), to=ann, by=jan, now=later)
     with pytest.raises(PermissionDenied):
         hand_over(Lead.objects.all(), to=person("mark", "Marketer"), by=boss, now=later)
+
+
+def test_what_is_handed_over_late_stays_there_and_nothing_is_handed_to_who_is_away():
+    team("inside", "ann", "jan", hours=WEEK)
+    qualified(2)
+    tick()
+    ann, jan, boss = (*get_user_model().objects.order_by("pk"), person("boss", ADMINISTRATOR))
+    lead = Lead.objects.get(assigned_to=ann)
+    late = NOW + timedelta(hours=3, minutes=59)
+    hand_over(Lead.objects.filter(pk=lead.pk), to=jan, by=boss, now=late)
+    tick(late + timedelta(minutes=10))
+    lead.refresh_from_db()
+    # From Tuesday 13:59, by the rep's own hours.
+    assert (lead.assigned_to, lead.due_at) == (jan, datetime(2026, 11, 11, 8, 59, tzinfo=UTC))
+    away("ann", date(2026, 11, 10), date(2026, 11, 10))
+    with pytest.raises(HandOverError, match="is away"):
+        hand_over(Lead.objects.all(), to=ann, by=boss, now=late)
 
 
 def test_a_random_world_is_dealt_as_a_plain_loop_would_deal_it():
