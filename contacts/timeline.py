@@ -47,6 +47,7 @@ _TOLD = {
     "journey.called": (gettext_lazy("A journey told other systems"), "link", "is-teal"),
     "handoff.requested": (gettext_lazy("Handed to sales"), "inbox", "is-teal"),
     "lead.qualified": (gettext_lazy("Became a lead for sales"), "star", "is-good"),
+    "lead.hot": (gettext_lazy("Sales was told of a hot lead"), "bolt", "is-warn"),
     "lead.assigned": (gettext_lazy("Given to a sales rep"), "person", "is-teal"),
     "lead.reassigned": (gettext_lazy("Given to another sales rep"), "people", "is-warn"),
     "lead.overdue": (gettext_lazy("Not answered by sales in time"), "clock", "is-bad"),

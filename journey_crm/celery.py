@@ -24,6 +24,7 @@ app.conf.beat_schedule = {
     "tick": {"task": "journey_crm.tasks.tick", "schedule": 1.0, "options": {"expires": 5}},
     "deliver": {"task": "journey_crm.tasks.deliver", "schedule": 1.0, "options": {"expires": 5}},
     "webhooks": {"task": "journey_crm.tasks.deliver_webhooks", "schedule": 1.0, "options": {"expires": 5}},
+    "sales": {"task": "journey_crm.tasks.tell_sales", "schedule": 5.0, "options": {"expires": 15}},
     "sweep": {"task": "journey_crm.tasks.sweep", "schedule": 30.0, "options": {"expires": 60}},
     "bounces": {"task": "journey_crm.tasks.take_bounces", "schedule": 60.0, "options": {"expires": 120}},
     "imports": {"task": "journey_crm.tasks.run_imports", "schedule": 3.0, "options": {"expires": 9}},

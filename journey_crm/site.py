@@ -116,7 +116,9 @@ NAVIGATION = (
         (
             Entry(_("Lead inbox"), "inbox", address="/sales/", permission="leads.work_lead"),
             Entry(_("Tasks"), "check", address="/sales/tasks/", permission="leads.work_lead"),
+            Entry(_("Alerts"), "bell", address="/sales/alerts/", permission="leads.work_lead"),
             Entry(_("All leads"), "list", model="leads.Lead"),
+            Entry(_("Closed loop"), "chart", address="closed-loop", permission="leads.view_lead"),
             Entry(_("All tasks"), "list", model="leads.Task"),
             Entry(_("Sales reps"), "people", model="leads.Rep"),
             Entry(_("Absences"), "calendar", model="leads.Absence"),

@@ -16,6 +16,7 @@ from contacts import fieldindexes, fields, idempotency, importing, retention, sw
 from contacts.models import Heartbeat
 from journey_crm import tick as ticker
 from journey_crm.celery import app
+from leads import digest, mails
 from messaging import brake, delivery, hits, nightly, onsite, returning, signups, trials
 from messaging.bounces.mailboxes import MailboxAway
 
@@ -56,6 +57,14 @@ def deliver_webhooks() -> None:
     """Tells other systems what is due. Two at once share the endpoints' lines; none is claimed twice."""
     with _alive("webhooks"):
         webhooks.deliver(clock=timezone.now)
+
+
+@app.task(is_idempotent=True)
+def tell_sales() -> None:
+    """Mails reps of hot leads, and everybody's digest when their day begins. Two at once share the mails."""
+    with _alive("sales"):
+        digest.plan_digests(timezone.now())
+        mails.deliver_mails(timezone.now())
 
 
 @app.task(is_idempotent=True)
@@ -104,6 +113,7 @@ def tidy() -> None:
         webhooks.forget(now=timezone.now())
         candidates.forget_candidates(timezone.now())
         trials.forget_trials(timezone.now())
+        mails.forget_mails(timezone.now())
         returning.forget(now=timezone.now())
 
 

@@ -13,6 +13,7 @@ from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
 from growth.sales import take_orders
 from leads import moves
+from leads.alerts import hot
 from leads.handoff import handoff
 from leads.routing import reroute
 from leads.tasks import ask
@@ -36,6 +37,7 @@ STEPS: list[Step] = [
     Step("stage", stage),
     Step("handoff", handoff),
     Step("reroute", reroute),
+    Step("hot", hot),
     Step("tasks", ask),
     Step("leads", moves.mirror),
     Step("segment", segments.refresh),

@@ -13,6 +13,7 @@ import leads.api
 import messaging.api
 import scoring.api
 from journey_crm.apidocs import docs
+from leads import loop_views
 
 router = SimpleRouter()
 for api in (contacts.api, scoring.api, messaging.api, growth.api, leads.api, campaigns.api):
@@ -26,6 +27,8 @@ urlpatterns = [
     path("", include("leads.urls")),
     path("", include("campaigns.urls")),
     path("", include("insights.urls")),
+    path("admin/closed-loop/", loop_views.report, name="closed-loop"),
+    path("admin/closed-loop.csv", loop_views.report_file, name="closed-loop-file"),
     path("admin/", admin.site.urls),
     # The description of the API is public; what it describes is not.
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from leads.loop_admin import BehindANumber
 from leads.models import Lead, RejectReason, Task
 from leads.routing import REASONS, HandOverError, hand_over
 from leads.routing_admin import HandOverForm, WaitingFilter
@@ -26,7 +27,7 @@ class LeadAdmin(admin.ModelAdmin):
     """All leads at a glance, and who waits for whom. They are moved in the workspace; a manager hands over here."""
 
     list_display = ["contact", "state", "headline", "score", "team", "whose", "created_at", "due_at"]
-    list_filter = [WaitingFilter, "state", "team"]
+    list_filter = [BehindANumber, WaitingFilter, "state", "team", "reject_reason", "created_at"]
     list_select_related = ["contact", "team", "owner", "assigned_to"]
     actions = ["hand_over_to"]
     action_form = HandOverForm

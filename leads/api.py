@@ -27,6 +27,7 @@ from leads.activity_api import (
     Tasks,
     answered,
 )
+from leads.loop_api import ReportMixin
 from leads.models import Activity, Lead, RejectReason
 
 _WORK = "sync leads.work_lead"
@@ -132,7 +133,7 @@ def _answers(request: Any, description: str, body: dict[str, Any] | None = None)
         LeadChangeSerializer, "Writes back what another system knows.", {"crm_id": "006-17", "value": "1250.00"}
     ),
 )
-class Leads(ListModelMixin, RetrieveModelMixin, Resource):
+class Leads(ReportMixin, ListModelMixin, RetrieveModelMixin, Resource):
     """Leads: all of them, or for a sales rep his own and the unclaimed ones.
 
     A move that comes too late is a 409 whose document names the `owner`.
@@ -140,12 +141,12 @@ class Leads(ListModelMixin, RetrieveModelMixin, Resource):
 
     needs = {
         "list": "read", "retrieve": "read", "activities": "read", "partial_update": _WORK,
-        **dict.fromkeys(_MOVES, _WORK),
+        "report": "read leads.view_lead", **dict.fromkeys(_MOVES, _WORK),
     }  # fmt: skip
     orderings = {
         "-id": ("-id",), "id": ("id",), "-created_at": ("-created_at", "-id"), "updated_at": ("updated_at", "id"),
     }  # fmt: skip
-    parameters = {"activities": ("cursor", "limit")}
+    parameters = {"activities": ("cursor", "limit"), "report": ("days", "team")}
     filterset_class = LeadFilters
     serializer_class = LeadSerializer
     queryset = Lead.objects.none()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from leads import move_views, task_views, views
+from leads import alert_views, move_views, task_views, views
 
 app_name = "sales"
 
@@ -12,6 +12,7 @@ urlpatterns = [
     path("sales/tasks/", task_views.tasks, name="tasks"),
     path("sales/tasks/<int:pk>/done/", task_views.done, name="task_done"),
     path("sales/tasks/<int:pk>/reopen/", task_views.reopen, name="task_reopen"),
+    path("sales/alerts/", alert_views.alerts, name="alerts"),
     path("sales/<int:pk>/", views.lead, name="lead"),
     path("sales/<int:pk>/panes/", views.panes, name="panes"),
     path("sales/<int:pk>/claim/", move_views.claim, name="claim"),

@@ -28,7 +28,7 @@ def once_an_hour(now: datetime) -> Fragment:
     )
 
 
-def write(*, sender: str, address: str, subject: str, text: str, message_id: str, date: str) -> bytes:
+def write(*, sender: str, address: str, subject: str, text: str, message_id: str, date: str, html: str = "") -> bytes:
     """An alert as a mail. Raises ValueError for a sender that is none and a subject with a line break."""
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = mailbox(sender)[0]
@@ -40,4 +40,6 @@ def write(*, sender: str, address: str, subject: str, text: str, message_id: str
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(text, cte="quoted-printable")
+    if html:
+        mail.add_alternative(html, subtype="html", cte="quoted-printable")
     return mail.as_bytes()

@@ -90,6 +90,7 @@ EXPECTED = {
     "POST leads/{id}/undo/": "rep",
     "POST leads/{id}/unhold/": "rep",
     "POST leads/{id}/unsnooze/": "rep",
+    "GET leads/report/": "read",
     "GET messages/": "read rep",
     "GET messages/{id}/": "read rep",
     "GET offers/": "read",

@@ -81,6 +81,7 @@ PAGES = {
     "/sales/tasks/": "200 200 200 403 302",
     "/sales/tasks/{pk}/done/": "405 405 405 405 302",
     "/sales/tasks/{pk}/reopen/": "405 405 405 405 302",
+    "/sales/alerts/": "200 200 200 403 302",
     "/sales/{pk}/": "200 200 200 403 302",
     "/sales/{pk}/panes/": "200 200 200 403 302",
     "/sales/{pk}/claim/": "405 405 405 405 302",
@@ -112,6 +113,8 @@ PAGES = {
     "/admin/messaging/consistency/{pk}/mute/": "405 405 302 302 302",
     "/admin/messaging/consistency/{pk}/unmute/": "405 405 302 302 302",
     "/admin/insights/": "200 200 302 302 302",
+    "/admin/closed-loop/": "200 200 302 302 302",
+    "/admin/closed-loop.csv": "200 200 302 302 302",
 }
 # Pages of the admin's models: who of the staff gets in; everybody else is refused, without staff status led to log in.
 ALL = "changelist add change delete history"

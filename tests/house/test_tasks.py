@@ -16,6 +16,7 @@ from contacts import tokens, webhooks
 from contacts.models import Contact, IdempotencyKey, Import, RetentionRule, Touchpoint, Webhook
 from contacts.stream import put
 from journey_crm import as_code
+from leads.models import HotAlert, Lead, SalesMail
 from messaging import returning
 from messaging import tokens as signing
 from messaging.models import Handover, Message, Template
@@ -104,11 +105,21 @@ def old_pages(now: datetime) -> None:
     RetentionRule.objects.create(key="pages", kind="page.*", days=90)
 
 
+def hot_lead(now: datetime) -> None:
+    """An alert that waits, and a rep whose digest has something to say."""
+    boss = User.objects.create_superuser("lenka", email="lenka@acme.example")
+    contact = Contact.objects.create(email="reader@example.com")
+    lead = Lead.objects.create(contact=contact, created_at=now, updated_at=now, assigned_to=boss, assigned_at=now)
+    alert = HotAlert.objects.create(lead=lead, told_at=now)
+    SalesMail.objects.create(kind="hot", user=boss, alert=alert, due_at=now)
+
+
 # What each task finds to do.
 WORK = {
     "journey_crm.tasks.tick": inbox,
     "journey_crm.tasks.deliver": lambda now: messages(now, state="ready"),
     "journey_crm.tasks.deliver_webhooks": events_to_tell,
+    "journey_crm.tasks.tell_sales": hot_lead,
     "journey_crm.tasks.sweep": left_behind,
     "journey_crm.tasks.take_bounces": came_back,
     "journey_crm.tasks.run_imports": files,
@@ -118,6 +129,8 @@ WORK = {
     "journey_crm.tasks.lint": lambda now: None,  # the company's own messages are live
     "journey_crm.tasks.heartbeat": lambda now: None,
 }
+# How many mails leave by it.
+MAILS = {"journey_crm.tasks.deliver": 6, "journey_crm.tasks.tell_sales": 2}
 
 
 def prepare(work, now: datetime, mail: Path) -> None:
@@ -183,7 +196,7 @@ def test_a_task_run_twice_in_sequence_or_in_parallel_leaves_what_one_run_leaves(
                 assert in_threads(task, task) == []
             results[way] = until_it_rests(task, mail)
             assert results[way] != before, "the task found nothing to do"
-    assert len(results["once"]["mail"]) == (6 if name.endswith(".deliver") else 0)
+    assert len(results["once"]["mail"]) == MAILS.get(name, 0)
     for table, rows in results["once"].items():
         assert results["twice"][table] == rows, f"{table} after twice"
         # Side by side, who comes first and gets which number is drawn by lot; that nothing is doubled or lost is not.
