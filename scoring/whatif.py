@@ -1,0 +1,205 @@
+"""What if: what a score would make of everybody if it were saved as it stands in a form, before anybody saves it.
+
+Two answers, for an edited engagement rule counts from then on:
+
+- `at_once`: what the next tick makes of it. Rules of fit, the line, and a rule that is deleted count for everybody; what
+  engagement rules earned stays as it was booked.
+- `recounted`: what a recount from all touchpoints makes of it, by the new rules for everything that ever happened.
+
+Nothing is copied and nothing is written: tables of the same names stand in front of the ledger and the rules for one
+transaction (PostgreSQL looks into `pg_temp` first), the statements that book do their work there, and all is rolled
+back. So the answer is what will be, to the point, as long as nothing else happens. Where there is much, a sample of
+people is asked, and numbers are “about”.
+"""
+
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+
+from contacts import outlook
+from contacts.models import Contact, Touchpoint
+from contacts.sql import fragment, in_time, load
+from contacts.stream import head
+from scoring.models import GradeMatrix, ScoreModel, ScoreRule
+from scoring.points import book, book_fit
+
+SQL = load(__file__)
+
+# So many touchpoints, or people for rules of fit, are read again; beyond them a sample is.
+MOST_TOUCHPOINTS = 200_000
+MOST_PEOPLE = 200_000
+TIME_LIMIT = timedelta(seconds=8)
+SHOWN = 8
+_ASKED = "SELECT id FROM whatif_person"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A score as it would be saved, with its rules; those of its rules that are missing here would be deleted.
+
+    `was` is what is stored now, None for a new score. Nothing of it has to be saved.
+    """
+
+    model: ScoreModel
+    rules: list[ScoreRule]
+    was: ScoreModel | None = None
+
+
+@dataclass(frozen=True)
+class RuleShift:
+    """What one rule gives now and would give."""
+
+    name: str
+    people_before: int
+    points_before: float
+    people: int
+    points: float
+
+    @property
+    def difference(self) -> float:
+        return self.points - self.points_before
+
+
+@dataclass(frozen=True)
+class PersonShift:
+    """One person before and after."""
+
+    contact: Contact
+    before: float
+    after: float
+    was_over: bool
+    is_over: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of people: how many get other points, cross the line, become qualified, and change grade."""
+
+    changed: int = 0
+    rises: int = 0
+    falls: int = 0
+    qualified: int = 0
+    grades: list[tuple[GradeMatrix, int]] = field(default_factory=list)
+    rules: list[RuleShift] = field(default_factory=list)
+    people: list[PersonShift] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.rises or self.falls)
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Both answers; `recounted` is None for fit, which is always asked of everybody. None at all: it takes too long."""
+
+    at_once: Outcome | None = None
+    recounted: Outcome | None = None
+    is_estimate: bool = False
+    is_late: bool = False
+
+
+def what_if(draft: Draft, user: Any, now: datetime) -> WhatIf:
+    """What saving a draft would change, shown to a user: people whom he may not see are counted and not named."""
+    is_engagement = draft.model.kind == "engagement"
+    share = _share(is_engagement)
+    found: dict[str, Outcome] = {}
+    with in_time(TIME_LIMIT) as time, transaction.atomic():
+        model, rules = _set_up(draft, share, now)
+        weighing = _Weighing(draft, model, rules, user, now, share)
+        if is_engagement:
+            found["at_once"] = weighing.outcome()
+            SQL["drop_entries"].run(model=model.pk)
+            book(rules, _of_those_asked(Touchpoint.objects.filter(id__lte=head())), now)
+            found["recounted"] = weighing.outcome()
+        else:
+            book_fit([model], Contact.objects.living().filter(pk__in=RawSQL(_ASKED, [])), now)
+            found["at_once"] = weighing.outcome()
+        # Scratch must not stand in front of anything any longer.
+        transaction.set_rollback(True)
+    return WhatIf(**found, is_estimate=share < 1, is_late=time.is_up)
+
+
+def _of_those_asked(touchpoints: QuerySet[Touchpoint]) -> QuerySet[Touchpoint]:
+    return touchpoints.filter(contact_id__in=RawSQL(_ASKED, []))
+
+
+def _share(is_engagement: bool) -> float:
+    size = (SQL["estimate_touchpoints"] if is_engagement else outlook.SQL["estimate_contacts"]).value() or 0
+    return min((MOST_TOUCHPOINTS if is_engagement else MOST_PEOPLE) / size, 1.0) if size else 1.0
+
+
+def _set_up(draft: Draft, share: float, now: datetime) -> tuple[ScoreModel, list[ScoreRule]]:
+    """Puts the people, what they have, and the rules of the draft into scratch; the draft as it stands there."""
+    people = Contact.objects.living()
+    if share < 1:
+        sample = outlook.SQL["sample_contacts"].sql.replace("%(percent)s", "%s")
+        people = people.filter(pk__in=RawSQL(sample, [share * 100]))  # noqa: S611 - a named statement
+    model = copy(draft.model)
+    model.pk = model.pk or -1
+    SQL["make_weighed"].run()
+    SQL["fill_weighed"].run(fragments={"people": fragment(people.values("id").order_by())}, model=model.pk, now=now)
+    SQL["make_scratch"].run(kept=[rule.pk for rule in draft.rules if rule.pk])
+    rules = []
+    for place, rule in enumerate(draft.rules, 1):
+        mine = copy(rule)
+        mine.pk, mine.model = mine.pk or -place, model
+        rules.append(mine)
+    ScoreRule.objects.bulk_create(rules)
+    return model, rules
+
+
+class _Weighing:
+    """Looks at scratch, as often as it changes."""
+
+    def __init__(
+        self, draft: Draft, model: ScoreModel, rules: list[ScoreRule], user: Any, now: datetime, share: float
+    ) -> None:
+        self.model, self.user, self.now, self.share = model, user, now, share
+        was = draft.was or ScoreModel(hysteresis=model.hysteresis)
+        self.line = {
+            "was_at": was.qualify_at, "was_hysteresis": was.hysteresis, "line": model.qualify_at,
+            "hysteresis": model.hysteresis,
+        }  # fmt: skip
+        self.names = {rule.pk: str(rule) for rule in rules}
+        self.matrices = [one for one in GradeMatrix.objects.all() if model.pk in (one.fit_id, one.engagement_id)]
+
+    def outcome(self) -> Outcome:
+        SQL["forget_weighed"].run()
+        SQL["weigh"].run(model=self.model.pk, now=self.now, **self.line)
+        ((changed, rises, falls, qualified),) = SQL["count_moves"].rows()
+        return Outcome(
+            changed=self._all(changed),
+            rises=self._all(rises),
+            falls=self._all(falls),
+            qualified=self._all(qualified),
+            grades=[
+                (matrix, self._all(SQL["count_regraded"].value(bounds=sorted(matrix.bounds_of(self.model.pk)))))
+                for matrix in self.matrices
+            ],
+            rules=self._rules(),
+            people=self._people(),
+        )
+
+    def _all(self, counted: int) -> int:
+        """Of a sample, as many as there are among everybody."""
+        return round(counted / self.share)
+
+    def _rules(self) -> list[RuleShift]:
+        given = {pk: numbers for pk, *numbers in SQL["weigh_rules"].rows(now=self.now)}
+        gone = dict(_names_of(set(given) - set(self.names)))
+        shifts = []
+        for pk, name in {**self.names, **gone}.items():
+            had, had_points, has, points = given.get(pk, [0, 0.0, 0, 0.0])
+            shifts.append(
+                RuleShift(name, self._all(had), had_points / self.share, self._all(has), points / self.share)
+            )
+        return shifts
+
+    def _people(self) -> list[PersonShift]:
+        rows = SQL["show_moves"].rows(most=SHOWN)
+        seen = Contact.objects.visible_to(self.user).in_bulk([row[0] for row in rows])
+        return [PersonShift(seen[pk], *told) for pk, *told in rows if pk in seen]
