@@ -4,7 +4,8 @@ The ledger (`ScoreEntry`) is the truth, `ContactScore` where it stood when it wa
 writes either.
 
 - A crossing is a difference between two ticks: a score that fell and rose again before any tick saw it did not cross.
-- A score that rises by itself, because negative points fade, is noticed at the contact's next points.
+- Who crosses by the clock alone, down as points fade or up as penalties do, crosses at the instant that was computed
+  when the ledger last changed (`falls_at`, `rises_at`); the tick that follows says so.
 - An edited engagement rule counts from then on: history keeps the points and half-life by which it was booked, only the
   days that get new events are booked anew. `rebuild` recounts a model from all touchpoints.
 - An edited fit rule, threshold or hysteresis, and a rule added or deleted, counts for everybody at the next tick.
@@ -33,6 +34,7 @@ from scoring.models import ScoreModel, ScoreRule
 log = structlog.get_logger(__name__)
 SQL = load(__file__)
 
+BOOK_DAYS = Fragment(SQL["book_days"].sql)
 _NOBODY = Fragment("SELECT 0::bigint AS id, 0::bigint AS rule_id WHERE false")
 # How often fit rules that look at the calendar are asked of everybody.
 SWEEP_EVERY = timedelta(hours=1)
@@ -144,7 +146,7 @@ def _book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: da
     found = found.annotate(
         rule_ids=Func(*hits, template="ARRAY[%(expressions)s]::bigint[]", output_field=ArrayField(BigIntegerField()))
     )
-    return {contact for (contact,) in SQL["book_points"].rows(fragments={"hits": fragment(found.order_by())})}
+    return {contact for (contact,) in SQL["book_points"].rows(fragments={"hits": fragment(found.order_by()), "book_days": BOOK_DAYS})}
 
 
 def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: datetime) -> set[int]:
@@ -153,7 +155,7 @@ def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: dat
     if not rejudged:
         return set()
     gone = [pk for pk, is_machine in rejudged if is_machine]
-    changed = {contact for (contact,) in SQL["unbook_points"].rows(touchpoints=gone)}
+    changed = {contact for (contact,) in SQL["unbook_points"].rows(fragments={"book_days": BOOK_DAYS}, touchpoints=gone)}
     if people := [pk for pk, is_machine in rejudged if not is_machine]:
         changed |= _book(rules, Touchpoint.objects.filter(pk__in=people), now)
     return changed

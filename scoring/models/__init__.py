@@ -1,11 +1,12 @@
 """The tables of this app, by subject; import them from here."""
 
-from scoring.models.scores import ContactScore, ScoreEntry, ScoreModel, ScoreRule
+from scoring.models.scores import ContactScore, ScoreEntry, ScoreGroup, ScoreModel, ScoreRule
 from scoring.models.stages import StageChange, StageRule
 
 __all__ = [
     "ContactScore",
     "ScoreEntry",
+    "ScoreGroup",
     "ScoreModel",
     "ScoreRule",
     "StageChange",
