@@ -15,7 +15,7 @@ from contacts.rule_widget import RuleField, RuleWidget
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import in_words, why_not_asked
 from contacts.rules import RuleError
-from scoring.models import ScoreModel, ScoreRule, StageChange, StageRule
+from scoring.models import ScoreGroup, ScoreModel, ScoreRule, StageChange, StageRule
 from scoring.points import check_when
 
 
@@ -31,9 +31,10 @@ class ScoreRuleForm(forms.ModelForm):
         field_classes = {"when": RuleField}
         widgets = {"when": RuleWidget(has_panel=False)}
 
-    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, kind: str, groups: QuerySet[ScoreGroup], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind = kind
+        self.fields["group"].queryset = groups  # type: ignore[attr-defined]
 
     def clean_when(self) -> Any:
         when = self.cleaned_data["when"]
@@ -43,10 +44,17 @@ class ScoreRuleForm(forms.ModelForm):
             raise refuse(error) from None
         return when
 
+    def clean_group(self) -> ScoreGroup | None:
+        group = self.cleaned_data["group"]
+        if group and self.kind == "fit":
+            raise forms.ValidationError(_("A group caps the points of a day; what a rule of fit gives has no day."))
+        return group
+
 
 class ScoreRuleFormSet(forms.BaseInlineFormSet):
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
-        return {**super().get_form_kwargs(index), "kind": self.instance.kind}
+        groups = ScoreGroup.objects.filter(model=self.instance.pk)
+        return {**super().get_form_kwargs(index), "kind": self.instance.kind, "groups": groups}
 
 
 class ScoreRules(admin.StackedInline):
@@ -54,13 +62,19 @@ class ScoreRules(admin.StackedInline):
     form = ScoreRuleForm
     formset = ScoreRuleFormSet
     extra = 0
-    fields = [("key", "name", "is_active"), "when", ("points", "half_life", "cap_per_day")]
+    fields = [("key", "name", "is_active"), "when", ("points", "half_life", "cap_per_day", "group")]
+
+
+class ScoreGroups(admin.TabularInline):
+    model = ScoreGroup
+    extra = 0
+    fields = ["key", "name", "cap_per_day"]
 
 
 @admin.register(ScoreModel)
 class ScoreModelAdmin(admin.ModelAdmin):
     list_display = ["key", "name", "kind", "qualify_at", "hysteresis", "asked"]
-    inlines = [ScoreRules]
+    inlines = [ScoreRules, ScoreGroups]
     actions = ["recount"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ScoreModel | None = None) -> list[str]:

@@ -35,7 +35,8 @@ class ScoringConfig(AppConfig):
         register_filter(GradeFilter)
         for computed in (ScoreEntry, ContactScore, StageChange):
             goes_along(computed)
-        settle_by(SQL["settle_ledger"], undo=SQL["part_ledger"])
+        book_days = SQL["book_days"]
+        settle_by(SQL["settle_ledger"].filled(book_days=book_days), undo=SQL["part_ledger"].filled(book_days=book_days))
         settle_by(SQL["settle_scores"], undo=SQL["part_scores"])
         register_reader_of_history(asking)
         register_rules(rules)

@@ -9,7 +9,7 @@ from contacts.definitions import DefinitionError, Section, check_keys, checked_r
 from contacts.durations import format_duration, parse_duration
 from contacts.rules import RuleError
 from contacts.stages import STAGES
-from scoring.models import ScoreModel, ScoreRule, StageRule
+from scoring.models import ScoreGroup, ScoreModel, ScoreRule, StageRule
 from scoring.points import check_when
 
 
@@ -22,6 +22,10 @@ def _read_scores() -> dict[str, dict[str, Any]]:
                 "kind": model.kind,
                 "qualify_at": model.qualify_at,
                 "hysteresis": model.hysteresis,
+                "groups": [
+                    without_defaults({"key": group.key, "name": group.name, "cap_per_day": group.cap_per_day}, name="")
+                    for group in model.groups.order_by("key")
+                ],
                 "rules": [
                     without_defaults(
                         {
@@ -31,17 +35,20 @@ def _read_scores() -> dict[str, dict[str, Any]]:
                             "points": rule.points,
                             "half_life": rule.half_life and format_duration(rule.half_life),
                             "cap_per_day": rule.cap_per_day,
+                            "group": rule.group and rule.group.key,
                         },
                         name="",
                         half_life=None,
                         cap_per_day=None,
+                        group=None,
                     )
-                    for rule in model.rules.filter(is_active=True).order_by("key")
+                    for rule in model.rules.filter(is_active=True).order_by("key").select_related("group")
                 ],
             },
             name="",
             qualify_at=None,
             hysteresis=5.0,
+            groups=[],
         )
         for model in ScoreModel.objects.order_by("key").prefetch_related("rules")
     }
@@ -69,7 +76,7 @@ def _prepare_scores(items: list[dict[str, Any]]) -> None:
 
 
 def _write_score(data: dict[str, Any]) -> None:
-    check_keys(data, required=["key", "rules"], optional=["name", "kind", "qualify_at", "hysteresis"])
+    check_keys(data, required=["key", "rules"], optional=["name", "kind", "qualify_at", "hysteresis", "groups"])
     model, _ = ScoreModel.objects.update_or_create(
         key=data["key"],
         defaults={
@@ -79,10 +86,14 @@ def _write_score(data: dict[str, Any]) -> None:
             "hysteresis": 5.0 if data.get("hysteresis") is None else _number(data, "hysteresis") or 0.0,
         },
     )
+    groups = _write_groups(model, data.get("groups") or [])
     keys = []
     for index, rule in enumerate(data["rules"]):
         path = f"rules[{index}]"
-        check_keys(rule, required=["key", "when", "points"], optional=["name", "half_life", "cap_per_day"], path=path)
+        optional = ["name", "half_life", "cap_per_day", "group"]
+        check_keys(rule, required=["key", "when", "points"], optional=optional, path=path)
+        if rule.get("group") is not None:
+            _check_group(rule["group"], groups, path)
         try:
             half_life = parse_duration(rule["half_life"]) if rule.get("half_life") else None
         except ValueError as error:
@@ -97,11 +108,36 @@ def _write_score(data: dict[str, Any]) -> None:
                 "points": _number(rule, "points", f"{path}.") or 0.0,
                 "half_life": half_life,
                 "cap_per_day": _number(rule, "cap_per_day", f"{path}."),
+                "group": groups.get(rule.get("group")),
                 "is_active": True,
             },
         )
     # A rule that left the file earns no more; what it earned stays in the ledger.
     model.rules.exclude(key__in=keys).update(is_active=False)
+    model.groups.exclude(key__in=groups).delete()
+
+
+def _check_group(key: Any, groups: dict[str, ScoreGroup], path: str) -> None:
+    if key not in groups:
+        known = ", ".join(groups) or "none"
+        raise DefinitionError(f"{path}.group", f"must be one of the groups of this score ({known}), not {key!r}.")
+
+
+def _write_groups(model: ScoreModel, items: list[dict[str, Any]]) -> dict[str, ScoreGroup]:
+    """The groups of rules that a file names, by key."""
+    groups = {}
+    for index, data in enumerate(items):
+        path = f"groups[{index}]"
+        if model.kind == "fit":
+            raise DefinitionError(path, "is for engagement; what a rule of fit gives has no day.")
+        check_keys(data, required=["key", "cap_per_day"], optional=["name"], path=path)
+        cap = _number(data, "cap_per_day", f"{path}.")
+        if cap is None or cap < 0:
+            raise DefinitionError(f"{path}.cap_per_day", "must be a number that is not negative.")
+        groups[data["key"]] = ScoreGroup.objects.update_or_create(
+            model=model, key=data["key"], defaults={"name": text(data, "name"), "cap_per_day": cap}
+        )[0]
+    return groups
 
 
 def _read_stages() -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from contacts import outlook
 from contacts.models import Contact, Touchpoint
 from contacts.sql import fragment, in_time, load
 from contacts.stream import head
-from scoring.models import GradeMatrix, ScoreModel, ScoreRule
+from scoring.models import GradeMatrix, ScoreGroup, ScoreModel, ScoreRule
 from scoring.points import book, book_fit
 
 SQL = load(__file__)
@@ -40,13 +40,15 @@ _ASKED = "SELECT id FROM whatif_person"
 
 @dataclass(frozen=True)
 class Draft:
-    """A score as it would be saved, with its rules; those of its rules that are missing here would be deleted.
+    """A score as it would be saved, with its rules; those of its rules that are missing here would be deleted,
+    and so would groups.
 
     `was` is what is stored now, None for a new score. Nothing of it has to be saved.
     """
 
     model: ScoreModel
     rules: list[ScoreRule]
+    groups: list[ScoreGroup] = field(default_factory=list)
     was: ScoreModel | None = None
 
 
@@ -143,10 +145,13 @@ def _set_up(draft: Draft, share: float, now: datetime) -> tuple[ScoreModel, list
     SQL["make_weighed"].run()
     SQL["fill_weighed"].run(fragments={"people": fragment(people.values("id").order_by())}, model=model.pk, now=now)
     SQL["make_scratch"].run(kept=[rule.pk for rule in draft.rules if rule.pk])
+    # Groups that are not saved yet have no rules.
+    groups = {group.pk: group for group in draft.groups if group.pk}
+    ScoreGroup.objects.bulk_create(groups.values())
     rules = []
     for place, rule in enumerate(draft.rules, 1):
         mine = copy(rule)
-        mine.pk, mine.model = mine.pk or -place, model
+        mine.pk, mine.model, mine.group = mine.pk or -place, model, groups.get(mine.group_id)
         rules.append(mine)
     ScoreRule.objects.bulk_create(rules)
     return model, rules

@@ -18,7 +18,7 @@ $$
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('scoring', '0004_fewer_indexes'),
+        ('scoring', '0006_rises_at'),
     ]
 
     operations = [

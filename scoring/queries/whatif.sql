@@ -24,11 +24,12 @@ JOIN person ON person.id = entry.contact_id
 GROUP BY entry.contact_id, entry.rule_id
 
 -- make_scratch --
--- Tables of the ledger and of rules that stand in front of the real ones until the end of the transaction: what is booked
+-- Tables of the ledger, of rules and of their groups that stand in front of the real ones until the end of the transaction: what is booked
 -- by the house's own statements then is booked here. Filled with the rows of the rules that stay.
 CREATE TEMP TABLE whatif_entry ON COMMIT DROP AS
     SELECT entry.* FROM scoring_scoreentry entry JOIN whatif_person ON whatif_person.id = entry.contact_id
     WHERE entry.rule_id = ANY(%(kept)s);
+CREATE TEMP TABLE scoring_scoregroup (LIKE scoring_scoregroup INCLUDING ALL) ON COMMIT DROP;
 CREATE TEMP TABLE scoring_scorerule (LIKE scoring_scorerule INCLUDING ALL) ON COMMIT DROP;
 CREATE TEMP TABLE scoring_scoreentry (LIKE scoring_scoreentry INCLUDING ALL) ON COMMIT DROP;
 INSERT INTO scoring_scoreentry SELECT * FROM whatif_entry

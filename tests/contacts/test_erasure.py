@@ -84,7 +84,7 @@ class Filler:
         "contacts.segment", "contacts.field", "contacts.webhook", "contacts.import", "messaging.template",
         "messaging.topic",
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
-        "scoring.scoremodel", "scoring.scorerule", "growth.product", "leads.team", "leads.rejectreason",
+        "scoring.scoremodel", "scoring.scoregroup", "scoring.scorerule", "growth.product", "leads.team", "leads.rejectreason",
         "auth.user", "contacts.company", "growth.offer",
         # What the engine writes: the names of steps and of ways out of them.
         "campaigns.visit", "campaigns.due", "campaigns.achievement", "campaigns.sendout", "campaigns.assignment",
