@@ -1,16 +1,20 @@
 """Scores and stage rules as code."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from contacts.definitions import DefinitionError, Section, check_keys, checked_rule, one_of, text, without_defaults
 from contacts.durations import format_duration, parse_duration
 from contacts.rules import RuleError
 from contacts.stages import STAGES
-from scoring.models import ScoreGroup, ScoreModel, ScoreRule, StageRule
+from scoring.models import GradeMatrix, ScoreGroup, ScoreModel, ScoreRule, StageRule
+from scoring.models.grades import MOST_BOUNDS
 from scoring.points import check_when
+from scoring.whatif import Draft, in_sentences, what_if
 
 
 def _read_scores() -> dict[str, dict[str, Any]]:
@@ -150,8 +154,79 @@ def _write_stage(data: dict[str, Any]) -> None:
     StageRule.objects.update_or_create(stage=data["stage"], defaults={"rule": checked_rule(data["rule"], "rule")})
 
 
+def drafted(data: dict[str, Any]) -> Draft:
+    """A score as in a file, as it would be saved: written, read and rolled back. Raises DefinitionError."""
+    key = data.get("key")
+    if not isinstance(key, str) or not key:
+        raise DefinitionError("key", "is missing.")
+    was = ScoreModel.objects.filter(key=key).first()
+    with transaction.atomic():
+        if was is None:
+            _prepare_scores([data])
+        _write_score(data)
+        model = ScoreModel.objects.get(key=key)
+        draft = Draft(model, list(model.rules.select_related("group")), list(model.groups.all()), was)
+        transaction.set_rollback(True)
+    return draft
+
+
+def _foresee_score(before: dict[str, Any] | None, key: str, now: datetime) -> list[str]:
+    """What a score that a plan has written would change, against how it was before."""
+    model = ScoreModel.objects.get(key=key)
+    was = None
+    if before is not None:
+        line = {"qualify_at": before.get("qualify_at"), "hysteresis": before.get("hysteresis", 5.0)}
+        was = ScoreModel(pk=model.pk, key=key, kind=model.kind, **line)
+    rules = list(model.rules.select_related("group"))
+    return in_sentences(what_if(Draft(model, rules, list(model.groups.all()), was), None, now))
+
+
+def _read_grades() -> dict[str, dict[str, Any]]:
+    return {
+        matrix.key: without_defaults(
+            {
+                "key": matrix.key,
+                "name": matrix.name,
+                "fit": matrix.fit.key,
+                "engagement": matrix.engagement.key,
+                "fit_from": matrix.fit_from,
+                "engagement_from": matrix.engagement_from,
+            },
+            name="",
+        )
+        for matrix in GradeMatrix.objects.order_by("key").select_related("fit", "engagement")
+    }
+
+
+def _write_grade(data: dict[str, Any]) -> None:
+    check_keys(data, required=["key", "fit", "engagement", "fit_from", "engagement_from"], optional=["name"])
+    scores = {kind: _score_of_kind(data, kind) for kind in ("fit", "engagement")}
+    bounds = {name: _bounds(data, name) for name in ("fit_from", "engagement_from")}
+    GradeMatrix.objects.update_or_create(key=data["key"], defaults={"name": text(data, "name"), **scores, **bounds})
+
+
+def _score_of_kind(data: dict[str, Any], kind: str) -> ScoreModel:
+    score = ScoreModel.objects.filter(key=text(data, kind), kind=kind).first()
+    if score is None:
+        raise DefinitionError(kind, f"must be a score of the kind {kind}, not {data[kind]!r}.")
+    return score
+
+
+def _bounds(data: dict[str, Any], name: str) -> list[float]:
+    """From one to eight numbers, each smaller than the one before it."""
+    bounds = data[name]
+    if not isinstance(bounds, list) or not 1 <= len(bounds) <= MOST_BOUNDS:
+        raise DefinitionError(name, f"must be a list of one to {MOST_BOUNDS} numbers, not {bounds!r}.")
+    numbers = [_number({f"{name}[{place}]": one}, f"{name}[{place}]") for place, one in enumerate(bounds)]
+    for place, number in enumerate(numbers):
+        if number is None or (place and number >= (numbers[place - 1] or 0.0)):
+            raise DefinitionError(name, f"must be numbers, each smaller than the one before it, not {bounds!r}.")
+    return [number for number in numbers if number is not None]
+
+
 SECTIONS = [
-    Section("scores", _read_scores, _write_score, _prepare_scores),
+    Section("scores", _read_scores, _write_score, _prepare_scores, _foresee_score),
+    Section("grades", _read_grades, _write_grade),
     Section("stages", _read_stages, _write_stage, key="stage"),
 ]
 

@@ -1,4 +1,4 @@
-"""When the clock turns the answer to a question about a score or a grade: points fade, so scores fall, penalties lift."""
+"""When the clock turns the answer to a question about a score or a grade: points fade, and penalties lift."""
 
 from datetime import datetime
 from typing import Any

@@ -146,7 +146,12 @@ def book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: dat
     found = found.annotate(
         rule_ids=Func(*hits, template="ARRAY[%(expressions)s]::bigint[]", output_field=ArrayField(BigIntegerField()))
     )
-    return {contact for (contact,) in SQL["book_points"].rows(fragments={"hits": fragment(found.order_by()), "book_days": BOOK_DAYS})}
+    return {
+        contact
+        for (contact,) in SQL["book_points"].rows(
+            fragments={"hits": fragment(found.order_by()), "book_days": BOOK_DAYS}
+        )
+    }
 
 
 def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: datetime) -> set[int]:
@@ -155,7 +160,9 @@ def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: dat
     if not rejudged:
         return set()
     gone = [pk for pk, is_machine in rejudged if is_machine]
-    changed = {contact for (contact,) in SQL["unbook_points"].rows(fragments={"book_days": BOOK_DAYS}, touchpoints=gone)}
+    changed = {
+        contact for (contact,) in SQL["unbook_points"].rows(fragments={"book_days": BOOK_DAYS}, touchpoints=gone)
+    }
     if people := [pk for pk, is_machine in rejudged if not is_machine]:
         changed |= book(rules, Touchpoint.objects.filter(pk__in=people), now)
     return changed

@@ -11,12 +11,12 @@ from itertools import groupby
 
 from django.db.models import F
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from contacts.models import Contact
 from contacts.sql import load
 from scoring.models import ContactScore, ScoreModel
 from scoring.points import Fall, waterfall
+from scoring.rulewords import halves
 
 SQL = load(__file__)
 
@@ -112,17 +112,24 @@ def falls_under(contact: Contact, rows: Iterable[ContactScore], now: datetime) -
     Only of those that are over it: whoever rises needs more points than whoever stays.
     """
     scores = {row.model.pk: row for row in rows}
-    found = {}
-    for pk, value, falls_at in SQL["falls_under"].rows(contact=contact.pk, models=list(scores), now=now):
-        if scores[pk].is_over or value >= scores[pk].model.qualify_at:
-            found[pk] = falls_at
-    return found
+    return {
+        pk: falls_at
+        for pk, value, falls_at in SQL["falls_under"].rows(contact=contact.pk, models=list(scores), now=now)
+        if scores[pk].is_over or value >= scores[pk].model.qualify_at
+    }
+
+
+def curve_of(standing: ContactScore, at: datetime) -> list[tuple[datetime, float]]:
+    """A score from day to day around an instant, as it was and will be if nothing more happens."""
+    found = _curves(standing.contact, [standing.model], at)
+    return found[standing.model.pk].points if found else []
 
 
 def _curves(contact: Contact, models: list[ScoreModel], at: datetime) -> dict[int, Curve]:
     points: dict[int, list[tuple[datetime, float]]] = {}
-    days = {"since": at - PAST, "upto": at + FUTURE}
-    for pk, instant, value in SQL["curves"].rows(contact=contact.pk, models=[model.pk for model in models], **days):
+    asked = [model.pk for model in models]
+    rows = SQL["curves"].rows(contact=contact.pk, models=asked, since=at - PAST, upto=at + FUTURE)
+    for pk, instant, value in rows:
         points.setdefault(pk, []).append((instant, value))
     return {model.pk: _curve(points[model.pk], model.qualify_at, at) for model in models if model.pk in points}
 
@@ -204,11 +211,4 @@ def _worth(falls: Iterable[Fall]) -> float:
 def _fading(half_lives: set[timedelta | None]) -> str:
     """How points fade, in words; empty where they do not, or not all alike."""
     half_life = half_lives.pop() if len(half_lives) == 1 else None
-    if half_life is None:
-        return ""
-    if half_life < timedelta(days=2):
-        hours = round(half_life / timedelta(hours=1))
-        return ngettext("halves every %(count)d hour", "halves every %(count)d hours", hours) % {"count": hours}
-    return ngettext("halves every %(count)d day", "halves every %(count)d days", half_life.days) % {
-        "count": half_life.days
-    }
+    return "" if half_life is None else halves(half_life)

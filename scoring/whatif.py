@@ -2,8 +2,8 @@
 
 Two answers, for an edited engagement rule counts from then on:
 
-- `at_once`: what the next tick makes of it. Rules of fit, the line, and a rule that is deleted count for everybody; what
-  engagement rules earned stays as it was booked.
+- `at_once`: what the next tick makes of it. Rules of fit, the line, and a rule that is deleted count for everybody;
+  what engagement rules earned stays as it was booked.
 - `recounted`: what a recount from all touchpoints makes of it, by the new rules for everything that ever happened.
 
 Nothing is copied and nothing is written: tables of the same names stand in front of the ledger and the rules for one
@@ -35,7 +35,7 @@ MOST_TOUCHPOINTS = 200_000
 MOST_PEOPLE = 200_000
 TIME_LIMIT = timedelta(seconds=8)
 SHOWN = 8
-_ASKED = "SELECT id FROM whatif_person"
+_ASKED = RawSQL("SELECT id FROM whatif_person", [])  # noqa: S611 - a constant
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ class Outcome:
     rules: list[RuleShift] = field(default_factory=list)
     people: list[PersonShift] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.rises or self.falls)
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.changed or self.rises or self.falls)
 
 
 @dataclass(frozen=True)
@@ -105,28 +106,83 @@ class WhatIf:
 
 
 def what_if(draft: Draft, user: Any, now: datetime) -> WhatIf:
-    """What saving a draft would change, shown to a user: people whom he may not see are counted and not named."""
+    """What saving a draft would change, shown to a user: people whom he may not see are counted and not named.
+
+    For None, nobody is named.
+    """
     is_engagement = draft.model.kind == "engagement"
     share = _share(is_engagement)
     found: dict[str, Outcome] = {}
+    stored = {rule.pk: str(rule) for rule in ScoreRule.objects.filter(model_id=draft.model.pk)}
     with in_time(TIME_LIMIT) as time, transaction.atomic():
         model, rules = _set_up(draft, share, now)
-        weighing = _Weighing(draft, model, rules, user, now, share)
+        names = stored | {rule.pk: str(rule) for rule in rules}
+        weighing = _Weighing(draft, model, names, user, now, share)
         if is_engagement:
             found["at_once"] = weighing.outcome()
             SQL["drop_entries"].run(model=model.pk)
             book(rules, _of_those_asked(Touchpoint.objects.filter(id__lte=head())), now)
             found["recounted"] = weighing.outcome()
         else:
-            book_fit([model], Contact.objects.living().filter(pk__in=RawSQL(_ASKED, [])), now)
+            book_fit([model], Contact.objects.living().filter(pk__in=_ASKED), now)
             found["at_once"] = weighing.outcome()
         # Scratch must not stand in front of anything any longer.
         transaction.set_rollback(True)
     return WhatIf(**found, is_estimate=share < 1, is_late=time.is_up)
 
 
+def in_sentences(seen: WhatIf) -> list[str]:
+    """The answers for a terminal."""
+    if seen.is_late or seen.at_once is None:
+        return ["what it would change takes too long to say now."]
+    about = "about " if seen.is_estimate else ""
+    told = [("at once", seen.at_once)] + (
+        [("if it is recounted", seen.recounted)] if seen.recounted is not None else []
+    )
+    return [
+        f"{when}: {about}{one.rises} rise over the line, {one.falls} fall under it, {one.qualified} become qualified;"
+        f" {one.changed} get other points."
+        + "".join(f" {count} change grade in {matrix.key}." for matrix, count in one.grades)
+        for when, one in told
+    ]
+
+
+def as_json(seen: WhatIf) -> dict[str, Any]:
+    """The answers for REST."""
+
+    def told(one: Outcome | None) -> dict[str, Any] | None:
+        return None if one is None else {
+            "changed": one.changed,
+            "rises": one.rises,
+            "falls": one.falls,
+            "qualified": one.qualified,
+            "grades": {matrix.key: count for matrix, count in one.grades},
+            "rules": [
+                {
+                    "rule": rule.name, "people_now": rule.people_before, "people_then": rule.people,
+                    "points_now": round(rule.points_before, 2), "points_then": round(rule.points, 2),
+                }
+                for rule in one.rules
+            ],
+            "people": [
+                {
+                    "contact": person.contact.pk, "value_now": round(person.before, 2),
+                    "value_then": round(person.after, 2), "was_over": person.was_over, "is_over": person.is_over,
+                }
+                for person in one.people
+            ],
+        }  # fmt: skip
+
+    return {
+        "is_estimate": seen.is_estimate,
+        "is_late": seen.is_late,
+        "at_once": told(seen.at_once),
+        "recounted": told(seen.recounted),
+    }
+
+
 def _of_those_asked(touchpoints: QuerySet[Touchpoint]) -> QuerySet[Touchpoint]:
-    return touchpoints.filter(contact_id__in=RawSQL(_ASKED, []))
+    return touchpoints.filter(contact_id__in=_ASKED)
 
 
 def _share(is_engagement: bool) -> float:
@@ -151,7 +207,7 @@ def _set_up(draft: Draft, share: float, now: datetime) -> tuple[ScoreModel, list
     rules = []
     for place, rule in enumerate(draft.rules, 1):
         mine = copy(rule)
-        mine.pk, mine.model, mine.group = mine.pk or -place, model, groups.get(mine.group_id)
+        mine.pk, mine.model, mine.group = mine.pk or -place, model, groups.get(mine.group_id or 0)
         rules.append(mine)
     ScoreRule.objects.bulk_create(rules)
     return model, rules
@@ -161,15 +217,15 @@ class _Weighing:
     """Looks at scratch, as often as it changes."""
 
     def __init__(
-        self, draft: Draft, model: ScoreModel, rules: list[ScoreRule], user: Any, now: datetime, share: float
+        self, draft: Draft, model: ScoreModel, names: dict[int, str], user: Any, now: datetime, share: float
     ) -> None:
         self.model, self.user, self.now, self.share = model, user, now, share
         was = draft.was or ScoreModel(hysteresis=model.hysteresis)
-        self.line = {
+        self.line: dict[str, Any] = {
             "was_at": was.qualify_at, "was_hysteresis": was.hysteresis, "line": model.qualify_at,
             "hysteresis": model.hysteresis,
         }  # fmt: skip
-        self.names = {rule.pk: str(rule) for rule in rules}
+        self.names = names
         self.matrices = [one for one in GradeMatrix.objects.all() if model.pk in (one.fit_id, one.engagement_id)]
 
     def outcome(self) -> Outcome:
@@ -195,16 +251,15 @@ class _Weighing:
 
     def _rules(self) -> list[RuleShift]:
         given = {pk: numbers for pk, *numbers in SQL["weigh_rules"].rows(now=self.now)}
-        gone = dict(_names_of(set(given) - set(self.names)))
         shifts = []
-        for pk, name in {**self.names, **gone}.items():
+        for pk, name in self.names.items():
             had, had_points, has, points = given.get(pk, [0, 0.0, 0, 0.0])
-            shifts.append(
-                RuleShift(name, self._all(had), had_points / self.share, self._all(has), points / self.share)
-            )
+            shifts.append(RuleShift(name, self._all(had), had_points / self.share, self._all(has), points / self.share))
         return shifts
 
     def _people(self) -> list[PersonShift]:
         rows = SQL["show_moves"].rows(most=SHOWN)
+        if self.user is None:
+            return []
         seen = Contact.objects.visible_to(self.user).in_bulk([row[0] for row in rows])
         return [PersonShift(seen[pk], *told) for pk, *told in rows if pk in seen]
