@@ -241,7 +241,15 @@ def score_at(model: ScoreModel, contact_ids: Iterable[int] | None, at: datetime)
 
 def waterfall(contact: Contact, model: ScoreModel, now: datetime) -> list[Fall]:
     """Each row of a contact's ledger with what is left of it at `now`, the most first; these add up to the score."""
-    return [Fall(*row) for row in SQL["waterfall"].rows(model=model.pk, contact=contact.pk, now=now)]
+    return waterfalls(contact, [model], now)[model.pk]
+
+
+def waterfalls(contact: Contact, models: Iterable[ScoreModel], now: datetime) -> dict[int, list[Fall]]:
+    """The waterfalls of several scores in one query, by their ids."""
+    found: dict[int, list[Fall]] = {model.pk: [] for model in models}
+    for model, *row in SQL["waterfall"].rows(models=list(found), contact=contact.pk, now=now):
+        found[model].append(Fall(*row))
+    return found
 
 
 def worth_at(at: datetime) -> Func:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from contacts.models import Contact
 from contacts.sql import load
 from scoring.models import ContactScore, ScoreModel
-from scoring.points import Fall, waterfall
+from scoring.points import Fall, waterfalls
 from scoring.rulewords import halves
 
 SQL = load(__file__)
@@ -87,7 +87,7 @@ class Score:
 
 def scores_of(contact: Contact, now: datetime, most: int = 2) -> list[Score]:
     """The scores that say most of a contact at an instant, with each point they are made of; first the one furthest
-    over its line. `most` bounds the queries of a page: it is one for each score, and three.
+    over its line, and at most so many. Three queries for a moment like now, four for the past.
     """
     rows = list(
         ContactScore.objects.filter(contact=contact)
@@ -95,10 +95,11 @@ def scores_of(contact: Contact, now: datetime, most: int = 2) -> list[Score]:
         .order_by((F("value") - F("model__qualify_at")).desc(nulls_last=True), "-value", "model__key")[:most]
     )
     models = [row.model for row in rows]
-    curves, falls_at = _curves(contact, models, now), falls_under(contact, rows, now)
+    falls, curves = waterfalls(contact, models, now), _curves(contact, models, now)
+    falls_at = falls_under(contact, rows, now)
     return [
         replace(
-            _score(row.model, waterfall(contact, row.model, now)),
+            _score(row.model, falls[row.model.pk]),
             falls_at=falls_at.get(row.model.pk),
             curve=curves.get(row.model.pk),
         )
@@ -106,12 +107,15 @@ def scores_of(contact: Contact, now: datetime, most: int = 2) -> list[Score]:
     ]
 
 
-def falls_under(contact: Contact, rows: Iterable[ContactScore], now: datetime) -> dict[int, datetime | None]:
+def falls_under(contact: Contact, rows: list[ContactScore], now: datetime) -> dict[int, datetime | None]:
     """When scores fall under their lines if nothing more happens after an instant, by the score's id.
 
     Only of those that are over it: whoever rises needs more points than whoever stays.
     """
     scores = {row.model.pk: row for row in rows}
+    if all(row.computed_at <= now for row in rows):
+        # The tick said so when points last changed, and nothing has happened since.
+        return {pk: row.falls_at for pk, row in scores.items() if row.is_over}
     return {
         pk: falls_at
         for pk, value, falls_at in SQL["falls_under"].rows(contact=contact.pk, models=list(scores), now=now)

@@ -85,14 +85,14 @@ WHERE rule.model_id = %(model)s AND (%(contacts)s::bigint[] IS NULL OR entry.con
 GROUP BY entry.contact_id
 
 -- waterfall --
--- Why a contact's score is what it is: each row of the ledger with what is left of it, the most first.
-SELECT rule.key, coalesce(nullif(rule.name, ''), rule.key), entry.day, entry.occurred_ats[1],
+-- Why a contact's scores are what they are: each row of the ledger with what is left of it, the most first.
+SELECT rule.model_id, rule.key, coalesce(nullif(rule.name, ''), rule.key), entry.day, entry.occurred_ats[1],
     entry.occurred_ats[cardinality(entry.occurred_ats)], entry.touchpoint_ids, entry.points,
     worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth,
     entry.half_life
 FROM scoring_scoreentry entry
 JOIN scoring_scorerule rule ON rule.id = entry.rule_id
-WHERE rule.model_id = %(model)s AND entry.contact_id = %(contact)s
+WHERE rule.model_id = ANY(%(models)s) AND entry.contact_id = %(contact)s
 ORDER BY worth DESC, entry.day DESC, rule.key
 
 -- count_wrong_scores --

@@ -75,7 +75,7 @@ def test_a_rule_asks_for_grades_and_says_why(matrix):
     (answer,) = explain_rule(asked, found["B2"], NOW)
     assert answer.is_true and answer.says == "The grade “Product” is any of A1, B2"
     assert answer.because == "The grade is B2: fit 10.0, engagement 10.0."
-    assert [one["rule"] for one in answer.evidence["rules"]] == ["page", "market"]
+    assert [one["rule"] for one in answer.evidence["rules"]] == ["market", "page"]
 
 
 @pytest.mark.parametrize(
