@@ -34,7 +34,7 @@ from scoring.models import ScoreModel, ScoreRule
 log = structlog.get_logger(__name__)
 SQL = load(__file__)
 
-BOOK_DAYS = Fragment(SQL["book_days"].sql)
+_BOOK_DAYS = Fragment(SQL["book_days"].sql)
 _NOBODY = Fragment("SELECT 0::bigint AS id, 0::bigint AS rule_id WHERE false")
 # How often fit rules that look at the calendar are asked of everybody.
 SWEEP_EVERY = timedelta(hours=1)
@@ -146,12 +146,8 @@ def book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: dat
     found = found.annotate(
         rule_ids=Func(*hits, template="ARRAY[%(expressions)s]::bigint[]", output_field=ArrayField(BigIntegerField()))
     )
-    return {
-        contact
-        for (contact,) in SQL["book_points"].rows(
-            fragments={"hits": fragment(found.order_by()), "book_days": BOOK_DAYS}
-        )
-    }
+    fragments = {"hits": fragment(found.order_by()), "book_days": _BOOK_DAYS}
+    return {contact for (contact,) in SQL["book_points"].rows(fragments=fragments)}
 
 
 def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: datetime) -> set[int]:
@@ -160,9 +156,8 @@ def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: dat
     if not rejudged:
         return set()
     gone = [pk for pk, is_machine in rejudged if is_machine]
-    changed = {
-        contact for (contact,) in SQL["unbook_points"].rows(fragments={"book_days": BOOK_DAYS}, touchpoints=gone)
-    }
+    unbooked = SQL["unbook_points"].rows(fragments={"book_days": _BOOK_DAYS}, touchpoints=gone)
+    changed = {contact for (contact,) in unbooked}
     if people := [pk for pk, is_machine in rejudged if not is_machine]:
         changed |= book(rules, Touchpoint.objects.filter(pk__in=people), now)
     return changed

@@ -121,7 +121,7 @@ class ScoreEntry(models.Model):
     weight = models.FloatField()
     half_life = models.DurationField(null=True)
     touchpoint_ids = ArrayField(models.BigIntegerField(), default=list)
-    # Each event's instant and what it gave (0 once a cap of the day is reached), in step with touchpoint_ids, by instant.
+    # Each event's instant and what it gave (0 once a cap is reached), in step with touchpoint_ids, by instant.
     occurred_ats = ArrayField(models.DateTimeField(), default=list)
     event_points = ArrayField(models.FloatField(), default=list)
 

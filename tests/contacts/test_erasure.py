@@ -82,9 +82,9 @@ class Filler:
     # Shared with everybody: definitions hold nothing about one person.
     SHARED = {
         "contacts.segment", "contacts.field", "contacts.webhook", "contacts.import", "messaging.template",
-        "messaging.topic",
+        "messaging.topic", "scoring.scoregroup",
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
-        "scoring.scoremodel", "scoring.scoregroup", "scoring.scorerule", "growth.product", "leads.team", "leads.rejectreason",
+        "scoring.scoremodel", "scoring.scorerule", "growth.product", "leads.team", "leads.rejectreason",
         "auth.user", "contacts.company", "growth.offer",
         # What the engine writes: the names of steps and of ways out of them.
         "campaigns.visit", "campaigns.due", "campaigns.achievement", "campaigns.sendout", "campaigns.assignment",
