@@ -78,7 +78,12 @@ class ScoreRules(admin.StackedInline):
     form = ScoreRuleForm
     formset = ScoreRuleFormSet
     extra = 0
-    fields = [("name", "key", "is_active"), "when", ("points", "half_life", "cap_per_day", "group"), "gives", "gave"]
+    fields = [
+        ("name", "key", "is_active"),
+        "when",
+        ("points", "half_life", "cap_per_day", "group"),
+        ("gives", "gave"),
+    ]
     readonly_fields = ["gives", "gave"]
     # What each rule gave of late, read once for the page; None where that takes too long.
     use: dict[int, tuple[int, float]] | None = None

@@ -23,7 +23,7 @@ class GradeMatrixAdmin(admin.ModelAdmin):
     form = GradeMatrixForm
     list_display = ["key", "name", "fit", "engagement", "span"]
     list_select_related = ["fit", "engagement"]
-    fields = ["name", "key", ("fit", "fit_from"), ("engagement", "engagement_from")]
+    fields = ["name", "key", "fit", "fit_from", "engagement", "engagement_from"]
     change_form_template = "scoring/grade_change_form.html"
     why_empty = _(
         "A grade reads two scores together: a letter for who somebody is, a number for what they do. A1 fits best and"

@@ -110,7 +110,8 @@ def scores_of(contact: Contact, now: datetime, most: int = 2) -> list[Score]:
 def falls_under(contact: Contact, rows: list[ContactScore], now: datetime) -> dict[int, datetime | None]:
     """When scores fall under their lines if nothing more happens after an instant, by the score's id.
 
-    Only of those that are over it: whoever rises needs more points than whoever stays.
+    Only of those that are over it. In the past, that is who was high enough to rise: whether somebody a little lower had
+    been over it before and stayed, nobody knows any more.
     """
     scores = {row.model.pk: row for row in rows}
     if all(row.computed_at <= now for row in rows):
@@ -119,7 +120,7 @@ def falls_under(contact: Contact, rows: list[ContactScore], now: datetime) -> di
     return {
         pk: falls_at
         for pk, value, falls_at in SQL["falls_under"].rows(contact=contact.pk, models=list(scores), now=now)
-        if scores[pk].is_over or value >= scores[pk].model.qualify_at
+        if value >= scores[pk].model.qualify_at
     }
 
 

@@ -85,14 +85,20 @@ WHERE rule.model_id = %(model)s AND (%(contacts)s::bigint[] IS NULL OR entry.con
 GROUP BY entry.contact_id
 
 -- waterfall --
--- Why a contact's scores are what they are: each row of the ledger with what is left of it, the most first.
+-- Why a contact's scores are what they are: each row of the ledger, as far as it had happened at an instant, with what is
+-- left of it then, the most first.
 SELECT rule.model_id, rule.key, coalesce(nullif(rule.name, ''), rule.key), entry.day, entry.occurred_ats[1],
-    entry.occurred_ats[cardinality(entry.occurred_ats)], entry.touchpoint_ids, entry.points,
+    entry.occurred_ats[had.events], entry.touchpoint_ids[:had.events], had.points,
     worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth,
     entry.half_life
 FROM scoring_scoreentry entry
 JOIN scoring_scorerule rule ON rule.id = entry.rule_id
-WHERE rule.model_id = ANY(%(models)s) AND entry.contact_id = %(contact)s
+CROSS JOIN LATERAL (
+    SELECT count(*)::int AS events, sum(event.points) AS points
+    FROM unnest(entry.occurred_ats, entry.event_points) AS event (at, points)
+    WHERE event.at <= %(now)s
+) had
+WHERE rule.model_id = ANY(%(models)s) AND entry.contact_id = %(contact)s AND had.events > 0
 ORDER BY worth DESC, entry.day DESC, rule.key
 
 -- count_wrong_scores --
