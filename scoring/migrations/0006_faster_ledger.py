@@ -62,4 +62,10 @@ class Migration(migrations.Migration):
                 to="contacts.contact",
             ),
         ),
+        # All of a day by one look, where a group has many rules.
+        migrations.AddConstraint(
+            model_name="scoreentry",
+            constraint=models.UniqueConstraint(fields=("contact", "day", "rule"), name="score_entry_of_a_day_once"),
+        ),
+        migrations.RemoveConstraint(model_name="scoreentry", name="score_entry_once_a_day"),
     ]

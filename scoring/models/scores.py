@@ -131,7 +131,8 @@ class ScoreEntry(models.Model):
     class Meta:
         verbose_name = _("score entry")
         verbose_name_plural = _("score ledger")
-        constraints = [models.UniqueConstraint(name="score_entry_once_a_day", fields=["contact", "rule", "day"])]
+        # In this order booking finds all that a day holds by one look.
+        constraints = [models.UniqueConstraint(name="score_entry_of_a_day_once", fields=["contact", "day", "rule"])]
 
 
 class ContactScore(models.Model):

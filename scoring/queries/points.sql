@@ -22,13 +22,15 @@ WITH pots AS MATERIALIZED (
         FROM contacts_contact contact WHERE contact.id = found.contact_id
     )
 ), days AS (
-    SELECT DISTINCT fresh.contact_id, pots.pot, fresh.day FROM fresh JOIN pots USING (rule_id)
+    SELECT DISTINCT contact_id, day FROM fresh
 ), known AS (
     SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
     FROM days
-    JOIN pots USING (pot)
-    JOIN scoring_scoreentry entry USING (contact_id, rule_id, day)
+    JOIN scoring_scoreentry entry USING (contact_id, day)
+    JOIN pots USING (rule_id)
     CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+    WHERE (entry.contact_id, entry.day, pots.pot) IN (
+        SELECT fresh.contact_id, fresh.day, asked.pot FROM fresh JOIN pots asked USING (rule_id))
 ), events AS (
     SELECT contact_id, rule_id, day, id, occurred_at FROM fresh
     UNION ALL
@@ -77,7 +79,7 @@ capped AS (
         array_agg(points ORDER BY occurred_at, id)
     FROM earned
     GROUP BY contact_id, rule_id, day, half_life
-    ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+    ON CONFLICT (contact_id, day, rule_id) DO UPDATE SET
         points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
         touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
         event_points = excluded.event_points
