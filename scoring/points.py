@@ -12,7 +12,7 @@ writes either.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import EmptyResultSet
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import BigIntegerField, Case, DateTimeField, F, FloatField, Func, QuerySet, Value, When
 from django.utils.translation import gettext as _
 
@@ -36,6 +36,8 @@ SQL = load(__file__)
 
 _BOOK_DAYS = Fragment(SQL["book_days"].sql)
 _NOBODY = Fragment("SELECT 0::bigint AS id, 0::bigint AS rule_id WHERE false")
+# So many touchpoints at once are a crowd: see _size_up.
+CROWD = 5_000
 # How often fit rules that look at the calendar are asked of everybody.
 SWEEP_EVERY = timedelta(hours=1)
 
@@ -80,6 +82,8 @@ def score(now: datetime, after: int, upto: int) -> int:
     """The tick's step: books what the window's touchpoints earned, then says who crossed. Counts the crossings."""
     models = list(ScoreModel.objects.prefetch_related("rules"))
     changed: set[int] = set()
+    if upto - after >= CROWD:
+        _size_up()
     if upto > after:
         window = Touchpoint.objects.filter(id__gt=after, id__lte=upto)
         rules = [rule for model in models if model.kind == "engagement" for rule in model.rules.all()]
@@ -96,7 +100,29 @@ def score(now: datetime, after: int, upto: int) -> int:
     changed |= book_fit(due, Contact.objects.living(), now)
     for model in {*edited, *due}:
         ScoreModel.objects.filter(pk=model.pk).update(applied=definition(model), swept_at=now, is_recount_asked=False)
-    return SQL["stand"].run(now=now, contacts=sorted(changed), models=[model.pk for model in edited])
+    return _stand(changed, edited, now)
+
+
+def _stand(changed: set[int], models: Collection[ScoreModel], now: datetime) -> int:
+    """Says anew where these contacts stand, and everybody of these models, and who is due; counts the crossings."""
+    due = {contact for (contact,) in SQL["due"].rows(now=now)} - changed
+    asked = []
+    if changed or due:
+        asked.append(Fragment("SELECT unnest(%(contacts)s::bigint[]) AS id", {"contacts": sorted(changed | due)}))
+    if models:
+        asked.append(Fragment(SQL["everybody"].sql, {"models": [model.pk for model in models]}))
+        # Whoever crosses for another reason too crosses now.
+        due = set()
+    if not asked:
+        return 0
+    return SQL["stand"].run(fragments={"asked": join(" UNION ", asked)}, now=now, due=sorted(due))
+
+
+def _size_up() -> None:
+    """Makes ready for a crowd: after a first import the planner would take the tables for what they were before."""
+    with connection.cursor() as cursor:
+        for (table,) in SQL["size_up"].rows():
+            cursor.execute(f"ANALYZE {table}")
 
 
 def definition(model: ScoreModel) -> str:
@@ -218,7 +244,7 @@ def rebuild(model: ScoreModel, now: datetime) -> int:
         _recount(model, now)
         if model.kind == "fit":
             book_fit([model], Contact.objects.living(), now)
-        return SQL["stand"].run(now=now, contacts=[], models=[model.pk])
+        return _stand(set(), [model], now)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

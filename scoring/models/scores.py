@@ -113,8 +113,11 @@ class ScoreEntry(models.Model):
     The row keeps the half-life by which it was booked, so an edited rule counts from then on and history stays.
     """
 
-    # The unique constraint is index enough; each further one costs every booking a quarter.
-    contact = models.ForeignKey(Contact, models.CASCADE, related_name="score_entries", db_index=False)
+    # The unique constraint is index enough; each further one costs every booking a quarter. Nothing checks the contact
+    # row by row, which costs as much again: whoever has an entry has a ContactScore, and there it is checked.
+    contact = models.ForeignKey(
+        Contact, models.CASCADE, related_name="score_entries", db_constraint=False, db_index=False
+    )
     rule = models.ForeignKey(ScoreRule, models.CASCADE, related_name="entries", db_index=False)
     day = models.DateField()
     points = models.FloatField()
@@ -128,7 +131,8 @@ class ScoreEntry(models.Model):
     class Meta:
         verbose_name = _("score entry")
         verbose_name_plural = _("score ledger")
-        constraints = [models.UniqueConstraint(name="score_entry_once_a_day", fields=["contact", "rule", "day"])]
+        # In this order booking finds all that a day holds by one look.
+        constraints = [models.UniqueConstraint(name="score_entry_of_a_day_once", fields=["contact", "day", "rule"])]
 
 
 class ContactScore(models.Model):

@@ -1,3 +1,10 @@
+-- size_up --
+-- Room for a crowd, and the tables of ours that have doubled since the planner last looked at them.
+SELECT relation.oid::regclass::text
+FROM (SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true)) room
+JOIN pg_class relation ON relation.oid IN ('scoring_scoreentry'::regclass, 'scoring_contactscore'::regclass)
+    AND pg_relation_size(relation.oid) > 2 * greatest(relation.relpages, 8) * current_setting('block_size')::bigint
+
 -- book_points --
 -- Books what the touchpoints in “hits” earned into the ledger, each on its own day; answers whose rows changed.
 -- Booking a touchpoint a second time changes nothing.
@@ -6,21 +13,29 @@ WITH pots AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
     SELECT found.contact_id, hit.rule_id, (told.at AT TIME ZONE 'UTC')::date AS day, found.id, told.at AS occurred_at
     FROM ({hits}) found
-    JOIN contacts_contact contact ON contact.id = found.contact_id
-        AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
     -- Nothing is known before it is told: a clock that runs ahead earns nothing ahead.
     CROSS JOIN LATERAL (SELECT least(found.occurred_at, found.received_at) AS at) told
     CROSS JOIN LATERAL unnest(array_remove(found.rule_ids, NULL)) AS hit (rule_id)
+    -- Looked up and not joined: without statistics the planner takes living people for few and begins with them.
+    WHERE (
+        SELECT contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+        FROM contacts_contact contact WHERE contact.id = found.contact_id
+    )
 ), days AS (
-    SELECT DISTINCT fresh.contact_id, pots.pot, fresh.day FROM fresh JOIN pots USING (rule_id)
-), events AS (
-    SELECT contact_id, rule_id, day, id, occurred_at FROM fresh
-    UNION
+    SELECT DISTINCT contact_id, day FROM fresh
+), known AS (
     SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
     FROM days
-    JOIN pots USING (pot)
-    JOIN scoring_scoreentry entry USING (contact_id, rule_id, day)
+    JOIN scoring_scoreentry entry USING (contact_id, day)
+    JOIN pots USING (rule_id)
     CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+    WHERE (entry.contact_id, entry.day, pots.pot) IN (
+        SELECT fresh.contact_id, fresh.day, asked.pot FROM fresh JOIN pots asked USING (rule_id))
+), events AS (
+    SELECT contact_id, rule_id, day, id, occurred_at FROM fresh
+    UNION ALL
+    SELECT contact_id, rule_id, day, id, occurred_at FROM known
+    WHERE NOT EXISTS (SELECT FROM fresh WHERE (fresh.id, fresh.rule_id) = (known.id, known.rule_id))
 ), {book_days}
 SELECT DISTINCT contact_id FROM booked
 
@@ -64,7 +79,7 @@ capped AS (
         array_agg(points ORDER BY occurred_at, id)
     FROM earned
     GROUP BY contact_id, rule_id, day, half_life
-    ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+    ON CONFLICT (contact_id, day, rule_id) DO UPDATE SET
         points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
         touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
         event_points = excluded.event_points

@@ -1,46 +1,50 @@
+-- due --
+-- Who crosses by the clock alone about now.
+SELECT contact_id FROM scoring_contactscore WHERE falls_at <= %(now)s
+UNION
+SELECT contact_id FROM scoring_contactscore WHERE rises_at <= %(now)s
+
+-- everybody --
+-- Who has or had points in some models.
+SELECT contact_id AS id FROM scoring_contactscore WHERE model_id = ANY(%(models)s)
+UNION
+SELECT contact_id FROM scoring_scoreentry
+WHERE rule_id IN (SELECT id FROM scoring_scorerule WHERE model_id = ANY(%(models)s))
+
 -- stand --
--- Says anew where contacts stand: those named, those who are due to cross by the clock alone, and everybody of the models
--- named; one touchpoint for each who is on the other side of a threshold than before. Counts the crossings.
-WITH asked AS (
-    SELECT unnest(%(contacts)s::bigint[]) AS id
-    UNION
-    SELECT contact_id FROM scoring_contactscore WHERE falls_at <= %(now)s
-    UNION
-    SELECT contact_id FROM scoring_contactscore WHERE rises_at <= %(now)s
-    UNION
-    SELECT contact_id FROM scoring_contactscore WHERE model_id = ANY(%(models)s)
-    UNION
-    SELECT contact_id FROM scoring_scoreentry
-    WHERE rule_id IN (SELECT id FROM scoring_scorerule WHERE model_id = ANY(%(models)s))
-), worths AS MATERIALIZED (
-    -- Each is worked out once, and not in each of the sums.
-    SELECT entry.contact_id, rule.model_id, entry.half_life IS NULL AS is_lasting,
-        worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s) AS worth
+-- Says anew where the contacts in “asked” stand, “due” those of them who were to cross by the clock alone; one touchpoint
+-- for each who is on the other side of a threshold than before. Counts the crossings.
+WITH asked AS MATERIALIZED (
+    {asked}
+), sums AS (
+    SELECT entry.contact_id, rule.model_id,
+        sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s)) AS value,
+        sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s))
+            FILTER (WHERE entry.half_life IS NULL) AS lasting,
+        sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, %(now)s))
+            FILTER (WHERE entry.weight < 0 AND entry.half_life IS NOT NULL) AS fading_penalty
     FROM asked
     JOIN scoring_scoreentry entry ON entry.contact_id = asked.id
     JOIN scoring_scorerule rule ON rule.id = entry.rule_id
-    UNION ALL
-    -- Whoever has lost all points stands at nothing.
-    SELECT score.contact_id, score.model_id, true, 0
-    FROM scoring_contactscore score JOIN asked ON asked.id = score.contact_id
-), sums AS (
-    SELECT contact_id, model_id, sum(worth) AS value, coalesce(sum(worth) FILTER (WHERE is_lasting), 0) AS lasting,
-        coalesce(sum(worth) FILTER (WHERE worth < 0 AND NOT is_lasting), 0) AS fading_penalty
-    FROM worths
-    GROUP BY contact_id, model_id
+    GROUP BY entry.contact_id, rule.model_id
+), before AS (
+    SELECT score.contact_id, score.model_id, score.is_over, score.falls_at, score.rises_at
+    FROM asked JOIN scoring_contactscore score ON score.contact_id = asked.id
 ), stood AS MATERIALIZED (
-    SELECT sums.*, model.key, model.qualify_at, model.qualify_at - model.hysteresis AS line,
+    -- Whoever has lost all points stands at nothing.
+    SELECT contact_id, model_id, coalesce(sums.value, 0) AS value, coalesce(sums.lasting, 0) AS lasting,
+        model.key, model.qualify_at, model.qualify_at - model.hysteresis AS line,
         coalesce(before.is_over, false) AS was_over, before.falls_at, before.rises_at,
         CASE
             WHEN model.qualify_at IS NULL THEN false
-            WHEN before.is_over THEN sums.value >= model.qualify_at - model.hysteresis
-            ELSE sums.value >= model.qualify_at
+            WHEN before.is_over THEN coalesce(sums.value, 0) >= model.qualify_at - model.hysteresis
+            ELSE coalesce(sums.value, 0) >= model.qualify_at
         END AS is_over,
         -- Up by the clock alone: only where the points, without what takes from them today, are enough.
         sums.fading_penalty < 0 AND sums.value - sums.fading_penalty >= model.qualify_at AS may_rise
     FROM sums
-    JOIN scoring_scoremodel model ON model.id = sums.model_id
-    LEFT JOIN scoring_contactscore before USING (contact_id, model_id)
+    FULL JOIN before USING (contact_id, model_id)
+    JOIN scoring_scoremodel model ON model.id = model_id
 ), written AS (
     INSERT INTO scoring_contactscore AS score
         (contact_id, model_id, value, computed_at, is_over, falls_at, rises_at)
@@ -66,8 +70,8 @@ WITH asked AS (
 INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
 SELECT contact_id, 'score.crossed', '',
     -- Who crosses by the clock alone did so then, not when the tick came.
-    CASE WHEN contact_id = ANY (%(contacts)s::bigint[]) OR model_id = ANY (%(models)s::bigint[]) THEN %(now)s
-        ELSE least(%(now)s, CASE WHEN is_over THEN rises_at ELSE falls_at END) END,
+    least(%(now)s, CASE WHEN contact_id = ANY (%(due)s::bigint[]) THEN
+        CASE WHEN is_over THEN rises_at ELSE falls_at END END),
     %(now)s, 'journey', jsonb_build_object(
     'score', key, 'direction', CASE WHEN is_over THEN 'up' ELSE 'down' END, 'value', round(value::numeric, 3),
     'threshold', coalesce(CASE WHEN is_over THEN qualify_at ELSE line END, 0))
