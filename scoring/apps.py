@@ -8,9 +8,9 @@ class ScoringConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from contacts.beside import register_filter, register_panel
         from contacts.explaining import register_explanation
         from contacts.merging import settle_by
+        from contacts.panels import register_filter, register_panel
         from contacts.retention import register_reader_of_history
         from contacts.rules import register_leaf
         from contacts.segments import register_rules

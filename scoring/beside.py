@@ -11,9 +11,9 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from contacts.beside import Beside
 from contacts.models import Contact
 from contacts.moments import as_of
+from contacts.panels import Beside
 from scoring.grades import grade_of, grades_of
 from scoring.models import GradeMatrix
 from scoring.waterfalls import scores_of
