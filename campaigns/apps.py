@@ -15,6 +15,7 @@ class CampaignsConfig(AppConfig):
         from campaigns.models import Achievement, Assignment, Enrolment, Journey
         from campaigns.nurture import FIELD
         from campaigns.publishing import asking, users_of_field, users_of_segment, users_of_template
+        from contacts.beside import show_beside_stage
         from contacts.erasure import forget_by, keep
         from contacts.explaining import register_explanation
         from contacts.merging import settle_by
@@ -47,3 +48,4 @@ class CampaignsConfig(AppConfig):
         keep(Assignment)
         register_reader_of_history(asking)
         register_field(FIELD)
+        show_beside_stage(FIELD.key)

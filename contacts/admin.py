@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from contacts import panels, timeline
+from contacts import beside, panels, timeline
 from contacts.export_admin import export_selected, may_export
 from contacts.fieldforms import PREFIX, own_fields
 from contacts.forms import ContactForm, TokenForm
@@ -154,6 +154,8 @@ def _around(contact: Contact, request: HttpRequest) -> dict[str, Any]:
 
     return {
         "stage_chip": stage_chip(contact),
+        "beside_stage": beside.chips(contact, timezone.now()),
+        "pages": beside.pages_for(request.user),
         "may_merge": may_merge(request.user),
         "identities": contact.identities.order_by("kind", "value")[:50],
         "consents": contact.consents.order_by("topic", "channel"),

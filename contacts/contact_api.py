@@ -19,7 +19,7 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
-from contacts import explain_api, export_api, handles, merge_api, privacy_api, syncing, throttling
+from contacts import beside, explain_api, export_api, handles, merge_api, privacy_api, syncing, throttling
 from contacts.bulk import upsert_stream
 from contacts.erasure import erase
 from contacts.explain_api import ExplainActions
@@ -61,6 +61,9 @@ class ContactFilters(filters.FilterSet):
     # The scores stand in an app above; the relation is asked by its name.
     score_gte = filters.NumberFilter(method="by_score")
     grade = filters.CharFilter(method="by_grade", help_text="of a matrix, such as product:A1; at this moment")
+    # So do these: what an app above shows beside the stage is asked by its key.
+    nurture_state = filters.CharFilter(method="by_fact")
+    phase = filters.CharFilter(method="by_fact")
     q = filters.CharFilter(method="by_words")
 
     class Meta:
@@ -87,6 +90,14 @@ class ContactFilters(filters.FilterSet):
             return queryset.filter(to_q(parse({"grade": key, "op": "eq", "value": grade}), now))
         except RuleError as error:
             raise ValidationError({"grade": error.message}) from None
+
+    def by_fact(self, queryset, name, value):
+        [fact] = [one for one in beside.facts() if one.key == name]
+        if value not in fact.choices:
+            known = ", ".join(fact.choices)
+            raise ValidationError({name: _("This must be one of: %(names)s.") % {"names": known}})
+        # An alias that no column of the contact has.
+        return queryset.alias(fact_asked=fact.expression(timezone.now())).filter(fact_asked=value)
 
     def by_words(self, queryset, name, value):
         return by_name(queryset, value)
@@ -129,6 +140,10 @@ class ContactSerializer(serializers.Serializer):
     stage = serializers.ChoiceField(choices=STAGES, read_only=True)
     highest_stage = serializers.ChoiceField(choices=STAGES, read_only=True)
     stage_changed_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    nurture_state = serializers.CharField(read_only=True, help_text="none, in_nurture or re_engaged")
+    phase = serializers.CharField(
+        read_only=True, help_text="awareness, consideration, decision, loyalty or none: another reading of the stage"
+    )
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
     identified_at = serializers.DateTimeField(read_only=True, allow_null=True)
@@ -356,7 +371,8 @@ def _rows(contacts: QuerySet) -> QuerySet:
     return contacts.annotate(
         user_id=Subquery(user_ids.values("value")[:1]),
         named_by=ArraySubquery(handles_of.values(one=JSONObject(kind="kind", value="value"))),
-    ).values(*_PLAIN, *_JOINED, "named_by")
+        **beside.expressions(timezone.now()),
+    ).values(*_PLAIN, *_JOINED, "named_by", *(one.key for one in beside.facts()))
 
 
 def _object(data: Any) -> dict[str, Any]:

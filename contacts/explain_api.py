@@ -13,7 +13,7 @@ from contacts.moments import as_of
 
 NEEDS = {"explain": "read"}
 # What the apps above let explain besides segments; the answers are theirs.
-_KINDS = ("segment", "score", "grade", "journey", "message")
+_KINDS = ("segment", "score", "grade", "journey", "message", "team")
 PARAMETERS = {"explain": (*_KINDS, "at")}
 
 
@@ -37,7 +37,7 @@ class ExplainActions:
     )
     @action(detail=True, pagination_class=None)
     def explain(self, request, pk):
-        """Why this person is in a segment, has a score, is on a journey or got a message, or why not."""
+        """Why this person is in a segment, has a score, is on a journey, got a message, goes to a team, or why not."""
         asked = [(kind, key) for kind, key in request.query_params.items() if key and kind != "at"]
         if len(asked) != 1:
             raise ValidationError(

@@ -46,6 +46,8 @@ READ_ONLY = (
     "stage",
     "highest_stage",
     "stage_changed_at",
+    "nurture_state",
+    "phase",
     "zone",
     "created_at",
     "identified_at",

@@ -37,11 +37,15 @@ _TOLD = {
     "track.resumed": (gettext_lazy("A track goes on"), "play", "is-violet"),
     "track.re_engaged": (gettext_lazy("Re-engaged while in nurture"), "star", "is-good"),
     "journey.goal_reached": (gettext_lazy("Reached the goal of a journey"), "flag", "is-good"),
-    "stage.requested": (gettext_lazy("A journey set the stage"), "steps", ""),
+    "stage.requested": (gettext_lazy("A stage was asked for"), "steps", ""),
+    "stage.overdue": (gettext_lazy("Too long in a stage"), "clock", "is-warn"),
     "score.granted": (gettext_lazy("A journey granted points"), "gauge", "is-good"),
     "journey.called": (gettext_lazy("A journey told other systems"), "link", "is-teal"),
     "handoff.requested": (gettext_lazy("Handed to sales"), "inbox", "is-teal"),
     "lead.qualified": (gettext_lazy("Became a lead for sales"), "star", "is-good"),
+    "lead.assigned": (gettext_lazy("Given to a sales rep"), "person", "is-teal"),
+    "lead.reassigned": (gettext_lazy("Given to another sales rep"), "people", "is-warn"),
+    "lead.overdue": (gettext_lazy("Not answered by sales in time"), "clock", "is-bad"),
     "lead.claimed": (gettext_lazy("Claimed by sales"), "inbox", "is-teal"),
     "lead.accepted": (gettext_lazy("Accepted by sales"), "check", "is-good"),
     "lead.rejected": (gettext_lazy("Rejected by sales"), "undo", "is-bad"),
@@ -162,6 +166,8 @@ def _detail(row: Touchpoint) -> str:
         stages = dict(STAGES)
         moved = {end: stages.get(str(told.get(end)), told.get(end, "?")) for end in ("from", "to")}
         return _("%(from)s → %(to)s") % moved
+    if row.kind == "stage.overdue":
+        return str(dict(STAGES).get(str(told.get("stage")), told.get("stage", "?")))[:200]
     if row.kind == "contact.updated" and isinstance(told.get("fields"), list):
         return ", ".join(map(str, told["fields"]))[:200]
     if row.kind == "journey.entered" and told.get("held_out") is True:

@@ -48,6 +48,8 @@ def _marketers() -> Q:
     may &= ~Q(content_type__app_label="contacts", codename="raise_consent")
     # Writing again to who complained harms the delivery of everything.
     may &= ~Q(content_type__app_label="messaging", codename="lift_complaint")
+    # The ledger of stages is the tick's, but a marketer may ask it for a move.
+    may |= Q(content_type__app_label="scoring", codename="request_stage")
     return may | Q(content_type__app_label="leads", codename__startswith="view_")
 
 

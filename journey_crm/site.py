@@ -96,6 +96,12 @@ NAVIGATION = (
         pgettext_lazy("navigation", "Understand"),
         (
             Entry(_("Insights"), "chart", address="insights:index", permission="contacts.view_touchpoint"),
+            Entry(
+                _("Stages in time"),
+                "steps",
+                address="admin:scoring_stagechange_velocity",
+                permission="scoring.view_stagechange",
+            ),
             Entry(_("Contacts"), "person", model="contacts.Contact"),
             Entry(_("Companies"), "building", model="contacts.Company"),
             Entry(_("Merges"), "merge", model="contacts.Merge"),
@@ -113,6 +119,8 @@ NAVIGATION = (
             Entry(_("Tasks"), "check", address="/sales/tasks/", permission="leads.work_lead"),
             Entry(_("All leads"), "list", model="leads.Lead"),
             Entry(_("All tasks"), "list", model="leads.Task"),
+            Entry(_("Sales reps"), "people", model="leads.Rep"),
+            Entry(_("Absences"), "calendar", model="leads.Absence"),
             Entry(_("Products"), "box", model="growth.Product"),
             Entry(_("Orders"), "receipt", model="growth.Order"),
         ),

@@ -1,4 +1,4 @@
-"""Scores, stage rules and the ledger of stages in the admin."""
+"""Scores and their rules in the admin."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ from django.views.decorators.http import require_POST
 
 from contacts.rule_widget import RuleField, RuleWidget
 from contacts.rulefields import Vocabulary
-from contacts.rulerows import in_words, why_not_asked
+from contacts.rulerows import why_not_asked
 from contacts.rules import RuleError
 from scoring.forms import SpanField
-from scoring.models import ScoreGroup, ScoreModel, ScoreRule, StageChange, StageRule
+from scoring.models import ScoreGroup, ScoreModel, ScoreRule
 from scoring.points import check_when
 from scoring.recipes import RECIPES, recipe_of
 from scoring.rulewords import in_short, use_of_rules
@@ -188,44 +188,5 @@ class ScoreModelAdmin(admin.ModelAdmin):
         messages.success(request, told % {"count": count})
 
 
-class StageRuleForm(forms.ModelForm):
-    class Meta:
-        field_classes = {"rule": RuleField}
-        widgets = {"rule": RuleWidget}
-
-
-@admin.register(StageRule)
-class StageRuleAdmin(admin.ModelAdmin):
-    form = StageRuleForm
-    list_display = ["stage", "who"]
-
-    @admin.display(description=_("rule"))
-    def who(self, stage: StageRule) -> str:
-        names = Vocabulary()
-        return why_not_asked(stage.rule, names) or in_words(stage.rule, names)
-
-
-@admin.register(StageChange)
-class StageChangeAdmin(admin.ModelAdmin):
-    """History: looked at, never edited."""
-
-    list_display = ["changed_at", "contact", "from_stage", "to_stage", "reason"]
-    list_display_links = None
-    list_select_related = ["contact"]
-    list_filter = ["to_stage"]
-    fields = ["contact", "from_stage", "to_stage", "reason", "changed_at"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: StageChange | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: StageChange | None = None) -> bool:
-        return False
-
-
 # The other screens of this app register themselves when they are read.
-from scoring import grade_admin  # noqa: E402, F401
+from scoring import grade_admin, stage_admin  # noqa: E402, F401

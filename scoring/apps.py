@@ -8,10 +8,12 @@ class ScoringConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from contacts.beside import offer_page, show_beside_stage
         from contacts.explaining import register_explanation
         from contacts.merging import settle_by
         from contacts.panels import register_filter, register_panel
         from contacts.retention import register_reader_of_history
+        from contacts.rulefields import register_field
         from contacts.rules import register_leaf
         from contacts.segments import register_rules
         from contacts.turning import register_turn
@@ -23,12 +25,18 @@ class ScoringConfig(AppConfig):
         from scoring.gradeleaf import GradeIs
         from scoring.leaf import ScoreIs
         from scoring.models import ContactScore, ScoreEntry, StageChange
+        from scoring.phases import FIELD as PHASE
         from scoring.points import SQL
+        from scoring.stages import OVERDUE
 
         register_leaf("score", ScoreIs)
         register_turn(ScoreIs, next_turn_of_score)
         register_leaf("grade", GradeIs)
         register_turn(GradeIs, next_turn_of_grade)
+        register_field(PHASE)
+        register_field(OVERDUE)
+        show_beside_stage("phase")
+        offer_page(_("Change stage…"), "admin:scoring_stagechange_set", "scoring.request_stage")
         register_explanation("score", explain_score, "scoring.view_contactscore")
         register_explanation("grade", explain_grade, "scoring.view_contactscore")
         register_panel(panel)
@@ -38,5 +46,6 @@ class ScoringConfig(AppConfig):
         book_days = SQL["book_days"]
         settle_by(SQL["settle_ledger"].filled(book_days=book_days), undo=SQL["part_ledger"].filled(book_days=book_days))
         settle_by(SQL["settle_scores"], undo=SQL["part_scores"])
+        settle_by(SQL["mark_stages"], undo=SQL["unmark_stages"])
         register_reader_of_history(asking)
         register_rules(rules)

@@ -1,7 +1,7 @@
 """Scores and stage rules as code."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -13,7 +13,9 @@ from contacts.rules import RuleError
 from contacts.stages import STAGES
 from scoring.models import GradeMatrix, ScoreGroup, ScoreModel, ScoreRule, StageRule
 from scoring.models.grades import MOST_BOUNDS
+from scoring.models.stages import PHASES
 from scoring.points import check_when
+from scoring.stages import problems_of
 from scoring.whatif import Draft, in_sentences, what_if
 
 
@@ -145,13 +147,53 @@ def _write_groups(model: ScoreModel, items: list[dict[str, Any]]) -> dict[str, S
 
 
 def _read_stages() -> dict[str, dict[str, Any]]:
-    return {rule.stage: {"stage": rule.stage, "rule": rule.rule} for rule in StageRule.objects.order_by("stage")}
+    return {
+        rule.stage: without_defaults(
+            {
+                "stage": rule.stage,
+                "rule": rule.rule,
+                "leave_rule": rule.leave_rule,
+                "cold_after": rule.cold_after and format_duration(rule.cold_after),
+                "leave_to": rule.leave_to,
+                "sla": rule.sla and format_duration(rule.sla),
+                "phase": rule.phase,
+                "phase_rule": rule.phase_rule,
+            },
+            rule=None,
+            leave_rule=None,
+            cold_after=None,
+            leave_to="",
+            sla=None,
+            phase="",
+            phase_rule=None,
+        )
+        for rule in StageRule.objects.order_by("stage")
+    }
+
+
+def _span(data: dict[str, Any], key: str) -> timedelta | None:
+    try:
+        return None if data.get(key) is None else parse_duration(data[key])
+    except ValueError as error:
+        raise DefinitionError(key, str(error)) from None
 
 
 def _write_stage(data: dict[str, Any]) -> None:
-    check_keys(data, required=["stage", "rule"])
+    rules = ["rule", "leave_rule", "phase_rule"]
+    check_keys(data, required=["stage"], optional=[*rules, "cold_after", "leave_to", "sla", "phase"])
     one_of(data, "stage", [name for name, _ in STAGES])
-    StageRule.objects.update_or_create(stage=data["stage"], defaults={"rule": checked_rule(data["rule"], "rule")})
+    if len(data) == 1:
+        raise DefinitionError("rule", "is missing; or say something else of the stage.")
+    told = {
+        **{key: None if data.get(key) is None else checked_rule(data[key], key) for key in rules},
+        "cold_after": _span(data, "cold_after"),
+        "sla": _span(data, "sla"),
+        "leave_to": one_of(data, "leave_to", ["", *(name for name, _ in STAGES)], ""),
+        "phase": one_of(data, "phase", ["", *(name for name, _ in PHASES)], ""),
+    }
+    for field, sentence in problems_of(StageRule(stage=data["stage"], **told)).items():
+        raise DefinitionError(field, sentence)
+    StageRule.objects.update_or_create(stage=data["stage"], defaults=told)
 
 
 def drafted(data: dict[str, Any]) -> Draft:
@@ -236,7 +278,11 @@ def asking() -> Iterator[tuple[str, Any]]:
     for rule in ScoreRule.objects.filter(is_active=True, model__kind="fit").select_related("model"):
         yield _("Score “%(name)s”") % {"name": rule.model}, rule.when
     for stage in StageRule.objects.all():
-        yield _("Stage “%(name)s”") % {"name": stage}, stage.rule
+        for rule in _rules_of(stage):
+            yield _("Stage “%(name)s”") % {"name": stage}, rule
+        if stage.cold_after:
+            # Since when somebody is under the line stands in these.
+            yield _("Stage “%(name)s”") % {"name": stage}, {"did": "score.crossed"}
 
 
 def rules() -> Iterator[tuple[str, Any]]:
@@ -245,4 +291,9 @@ def rules() -> Iterator[tuple[str, Any]]:
     for rule in ScoreRule.objects.filter(is_active=True).select_related("model"):
         yield _("rule “%(rule)s” of the score “%(score)s”") % {"rule": rule, "score": rule.model}, rule.when
     for stage in StageRule.objects.all():
-        yield _("stage “%(name)s”") % {"name": stage}, stage.rule
+        for rule in _rules_of(stage):
+            yield _("stage “%(name)s”") % {"name": stage}, rule
+
+
+def _rules_of(stage: StageRule) -> list[Any]:
+    return [rule for rule in (stage.rule, stage.leave_rule, stage.phase_rule) if rule is not None]

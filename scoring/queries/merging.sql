@@ -115,3 +115,14 @@ INSERT INTO scoring_contactscore AS score (contact_id, model_id, value, computed
 SELECT contact_id, model_id, sum(worth), %(now)s, %(now)s FROM parts GROUP BY contact_id, model_id
 ON CONFLICT (contact_id, model_id) DO UPDATE SET
     value = excluded.value, computed_at = excluded.computed_at, falls_at = excluded.falls_at
+
+-- mark_stages --
+-- In a merge: notes on the moves of who goes into somebody that they were theirs. What happened to the two at once must
+-- not be read as one way through the stages.
+UPDATE scoring_stagechange change SET merged_from_id = pair.loser
+FROM pair WHERE change.contact_id = pair.loser AND change.merged_from_id IS NULL
+
+-- unmark_stages --
+-- In an undone merge: their moves are their own again.
+UPDATE scoring_stagechange change SET merged_from_id = NULL
+FROM pair WHERE change.contact_id = pair.loser AND change.merged_from_id = pair.loser

@@ -26,29 +26,34 @@ WHERE told.id > %(after)s AND told.id <= %(upto)s AND told.kind IN ('order.refun
             )
     )
 UNION ALL
--- A journey said so, last.
+-- A journey said so, or somebody by hand; the last word of the two holds.
 SELECT * FROM (
     SELECT DISTINCT ON (told.contact_id) told.contact_id, told.properties ->> 'to' AS to_stage,
-        'journey ' || coalesce(told.properties ->> 'journey', '') AS reason, told.id
+        CASE WHEN told.source = 'journey' THEN 'journey ' || coalesce(told.properties ->> 'journey', '')
+            ELSE 'hand ' || coalesce(told.properties ->> 'reason', '') END AS reason, told.id
     FROM contacts_touchpoint told
-    WHERE told.id > %(after)s AND told.id <= %(upto)s AND told.kind = 'stage.requested' AND told.source = 'journey'
+    WHERE told.id > %(after)s AND told.id <= %(upto)s AND told.kind = 'stage.requested'
+        AND (told.source = 'journey' OR told.properties ->> 'hand' = 'true')
         AND told.properties ->> 'to' = ANY(%(order)s::text[])
     ORDER BY told.contact_id, told.id DESC
 ) requested
 
 -- stage_rises --
--- Who may go up, to what and why; “ruled” holds the contacts for whom a stage rule holds. A person who was qualified
--- once is qualified again by a new crossing only, so that what sales gave back does not return by itself.
+-- Who may go up, to what and why; “ruled” holds the contacts for whom a stage rule holds, “barred” those whom no score
+-- qualifies. A person who was qualified once is qualified again by a new crossing only, so that what sales gave back does
+-- not return by itself.
 WITH ruled AS (
     {ruled}
+), barred AS (
+    {barred}
 ), told AS MATERIALIZED (
     -- Few of the window's touchpoints move anybody, so what is joined below stays small.
     SELECT id, contact_id, kind, properties FROM contacts_touchpoint
     WHERE id > %(after)s AND id <= %(upto)s AND kind IN (
         'score.crossed', 'lead.rejected', 'order.placed', 'lead.converted', 'order.refunded', 'order.cancelled',
-        'contact.merged', 'contact.unmerged')
+        'contact.merged', 'contact.unmerged', 'stage.requested')
 ), asked AS MATERIALIZED (
-    SELECT contact.id, contact.stage, contact.highest_stage,
+    SELECT contact.id, contact.stage, contact.highest_stage, contact.stage_changed_at,
         contact.stage <> 'visitor' OR EXISTS (
             SELECT FROM contacts_identity identity
             WHERE identity.contact_id = contact.id AND identity.kind IN ('email', 'user_id')
@@ -67,9 +72,9 @@ FROM asked
 JOIN told ON told.contact_id = asked.id AND told.kind = 'score.crossed' AND told.properties ->> 'direction' = 'up'
 JOIN scoring_scoremodel model ON model.key = told.properties ->> 'score' AND model.qualify_at IS NOT NULL
 WHERE asked.is_known AND asked.stage IN ('visitor', 'known', 'lead') AND NOT EXISTS (
-    SELECT FROM told rejected
-    WHERE rejected.contact_id = asked.id AND rejected.kind = 'lead.rejected' AND rejected.id > told.id
-)
+    SELECT FROM told later
+    WHERE later.contact_id = asked.id AND later.kind IN ('lead.rejected', 'stage.requested') AND later.id > told.id
+) AND NOT EXISTS (SELECT FROM barred WHERE barred.id = asked.id)
 UNION ALL
 -- Who was over the line before we knew who it is.
 SELECT asked.id, 'qualified', 'score.crossed ' || model.key, NULL
@@ -78,6 +83,12 @@ JOIN scoring_contactscore score ON score.contact_id = asked.id AND score.is_over
 JOIN scoring_scoremodel model ON model.id = score.model_id AND model.qualify_at IS NOT NULL
 WHERE asked.is_known AND asked.stage IN ('visitor', 'known', 'lead')
     AND asked.highest_stage IN ('visitor', 'known', 'lead')
+    AND NOT EXISTS (SELECT FROM barred WHERE barred.id = asked.id)
+    AND NOT EXISTS (
+        SELECT FROM scoring_stagechange hand
+        WHERE hand.contact_id = asked.id AND hand.is_by_hand AND hand.changed_at = asked.stage_changed_at
+            AND hand.to_stage = asked.stage
+    )
 UNION ALL
 SELECT asked.id, 'customer', told.kind, told.id
 FROM asked
@@ -100,7 +111,8 @@ SELECT asked.id, last.from_stage, told.kind, told.id
 FROM asked
 JOIN told ON told.contact_id = asked.id AND told.kind = 'contact.unmerged'
 CROSS JOIN LATERAL (
-    SELECT change.* FROM scoring_stagechange change WHERE change.contact_id = asked.id ORDER BY change.id DESC LIMIT 1
+    SELECT change.* FROM scoring_stagechange change
+    WHERE change.contact_id = asked.id AND change.merged_from_id IS NULL ORDER BY change.id DESC LIMIT 1
 ) last
 JOIN contacts_touchpoint merged ON merged.id = last.touchpoint_id AND merged.kind = 'contact.merged'
 WHERE last.to_stage = asked.stage AND merged.properties ->> 'from' = told.properties ->> 'from'
@@ -118,7 +130,27 @@ WHERE CASE ruled.stage
     WHEN 'ambassador' THEN asked.stage = 'customer'
     WHEN 'churned' THEN asked.stage IN ('customer', 'ambassador')
     ELSE false
-END
+END AND NOT EXISTS (
+    -- What a hand decided stands until something happens.
+    SELECT FROM scoring_stagechange hand
+    WHERE hand.contact_id = asked.id AND hand.is_by_hand AND hand.changed_at = asked.stage_changed_at
+        AND hand.to_stage = asked.stage
+)
+
+-- stage_leavers --
+-- Who goes down by a leaving rule: of those in its stage for whom it holds, whom nothing else moved in this tick, and
+-- whom no hand has put there.
+WITH leaving AS (
+    {leaving}
+)
+SELECT contact.id AS contact_id, leaving.to_stage, leaving.why AS reason, NULL::bigint AS touchpoint_id
+FROM leaving
+JOIN contacts_contact contact ON contact.id = leaving.id AND contact.stage = leaving.of_stage
+WHERE (contact.stage_changed_at IS NULL OR contact.stage_changed_at < %(now)s) AND NOT EXISTS (
+    SELECT FROM scoring_stagechange hand
+    WHERE hand.contact_id = contact.id AND hand.is_by_hand AND hand.changed_at = contact.stage_changed_at
+        AND hand.to_stage = contact.stage
+)
 
 -- move_stages --
 -- Carries out “moves”, the highest for each contact: the contact, the ledger of stages and one touchpoint. Counts moves.
@@ -133,7 +165,9 @@ WITH moves AS MATERIALIZED (
     JOIN contacts_contact contact ON contact.id = moves.contact_id
         AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
     WHERE contact.stage <> moves.to_stage
-    ORDER BY contact.id, array_position(%(order)s::text[], moves.to_stage) DESC, moves.touchpoint_id DESC NULLS LAST
+    -- A hand knows better; then the highest.
+    ORDER BY contact.id, starts_with(moves.reason, 'hand ') DESC,
+        array_position(%(order)s::text[], moves.to_stage) DESC, moves.touchpoint_id DESC NULLS LAST, moves.reason
 ), moved AS (
     UPDATE contacts_contact contact
     SET stage = best.to_stage, stage_changed_at = %(now)s, updated_at = %(now)s,
@@ -145,11 +179,49 @@ WITH moves AS MATERIALIZED (
     FROM best
     WHERE contact.id = best.contact_id
 ), written AS (
-    INSERT INTO scoring_stagechange (contact_id, from_stage, to_stage, reason, touchpoint_id, changed_at)
-    SELECT contact_id, from_stage, to_stage, trim(reason), touchpoint_id, %(now)s FROM best
+    INSERT INTO scoring_stagechange (contact_id, from_stage, to_stage, reason, touchpoint_id, changed_at, is_by_hand)
+    SELECT contact_id, from_stage, to_stage, trim(reason), touchpoint_id, %(now)s, starts_with(reason, 'hand ') FROM best
 )
 INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
 SELECT contact_id, 'stage.changed', '', %(now)s, %(now)s, 'journey',
     jsonb_build_object('from', from_stage, 'to', to_stage, 'reason', trim(reason))
 FROM best
 ORDER BY contact_id
+
+-- tell_overdue --
+-- Tells of each stay that takes longer than its stage may, once: the row of the move that began it says so. A stay that
+-- only a merge began goes on where that of the other stood. Counts the stays.
+WITH clock AS (
+    SELECT * FROM unnest(%(stages)s::text[], %(spans)s::interval[]) AS clock (stage, span)
+), late AS (
+    SELECT contact.id, began.id AS change_id, contact.stage, began.changed_at, began.changed_at + clock.span AS due_at
+    FROM clock
+    JOIN contacts_contact contact ON contact.stage = clock.stage AND contact.stage_changed_at <= %(now)s - clock.span
+        AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT change.id, change.changed_at, change.to_stage, change.reason, change.overdue_at
+        FROM scoring_stagechange change
+        WHERE change.contact_id = contact.id AND change.merged_from_id IS NULL
+        ORDER BY change.changed_at DESC, change.id DESC LIMIT 1
+    ) began
+    WHERE began.to_stage = contact.stage AND began.overdue_at IS NULL AND NOT (
+        began.reason = 'contact.merged' AND EXISTS (
+            SELECT FROM scoring_stagechange other
+            WHERE other.contact_id = contact.id AND other.merged_from_id IS NOT NULL AND other.to_stage = began.to_stage
+                AND other.overdue_at IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM scoring_stagechange later
+                    WHERE later.contact_id = other.contact_id AND later.merged_from_id = other.merged_from_id
+                        AND later.id > other.id
+                )
+        )
+    )
+), noted AS (
+    UPDATE scoring_stagechange change SET overdue_at = %(now)s
+    FROM late WHERE change.id = late.change_id AND change.overdue_at IS NULL
+    RETURNING change.id
+)
+INSERT INTO contacts_touchpoint (contact_id, kind, channel, occurred_at, received_at, source, properties)
+SELECT late.id, 'stage.overdue', '', %(now)s, %(now)s, 'journey',
+    jsonb_build_object('stage', late.stage, 'since', late.changed_at, 'due_at', late.due_at)
+FROM late JOIN noted ON noted.id = late.change_id
+ORDER BY late.id

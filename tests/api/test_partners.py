@@ -97,6 +97,7 @@ WRITES = [
         "POST", "consents/", "consents/",
         {"contact": "{ann}", "topic": "", "channel": "email", "state": "denied", "source": "shop:fair"},
     ),
+    ("POST", "stage_changes/", "stage_changes/", {"contact": "{ann}", "to": "lead", "reason": "met at the fair"}),
     ("POST", "orders/", "orders/", ORDER),
     ("POST", "orders/bulk/", "orders/bulk/", [ORDER | {"number": "A2"}]),
     ("POST", "leads/{id}/claim/", "leads/{lead}/claim/", {}),

@@ -245,7 +245,7 @@ def test_who_moves_is_found_once_and_not_again_for_each_contact():
     """Without statistics the planner takes everything for small, and would walk all of it for each contact."""
     nobody = Fragment("SELECT 0::bigint AS id, ''::text AS stage WHERE false")
     falls = {"moves": Fragment(stages.SQL["stage_falls"].sql)}
-    rises = {"moves": Fragment(stages.SQL["stage_rises"].sql), "ruled": nobody}
+    rises = {"moves": Fragment(stages.SQL["stage_rises"].sql), "ruled": nobody, "barred": nobody}
     move = stages.SQL["move_stages"]
     for fragments in (falls, rises):
         explained = Statement(move.name, move.purpose, f"EXPLAIN {move.sql}")
