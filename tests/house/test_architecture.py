@@ -156,7 +156,7 @@ _VALUES = {
 _MADE_AT_RUN_TIME = {
     *("refresh_touched", "rebuild_segment", "set_turns"),
     *("find_teams", "assign_leads"),
-    *("book_points", "book_fit", "move_stages", "stage_rises", "stage_leavers", "make_leads"),
+    *("book_points", "book_fit", "stand", "move_stages", "stage_rises", "stage_leavers", "make_leads"),
     *("judge_messages", "arbitrate_messages", "read_judged", "claim_messages", "withdraw_messages"),
     *("hold_stragglers", "sweep_messages"),
     *("request_enrolments", "enrol", "versions_of_people", "reach_goals", "end_enrolments"),
@@ -166,6 +166,7 @@ _MADE_AT_RUN_TIME = {
     *("open_versions_of", "reach_milestones", "tell_activated", "move_offer"),
     *("judge_offers", "protect_people", "end_protection"),
     *("unbury_loser", "give_back_columns"),
+    *("count_grades", "fill_weighed"),
     *("clicks_by_link", "answers", "reasons_of_machines", "who_answered"),
 }
 

@@ -140,6 +140,7 @@ MODELS = {
     "contacts.import": (f"{ALL} columns report sample undo", f"{ALL} columns report sample undo"),
     "contacts.export": (f"{READ} people", f"{READ} people"),
     "scoring.scoremodel": (ALL, ALL),
+    "scoring.gradematrix": (ALL, ALL),
     "scoring.stagerule": (ALL, ALL),
     "scoring.stagechange": (f"{READ} velocity people",) * 2,  # “set” is asked for with a contact
     "messaging.brand": (READ, READ),
@@ -182,6 +183,7 @@ ACTIONS = {
     "try": None,
     "tries": None,
     "plan": {"campaigns.broadcast"},
+    "whatif": {"scoring.scoremodel"},
     "step": None,
     "text": None,
     "act": None,
