@@ -58,7 +58,8 @@ shots: ## pictures of the main screens of a running `make up`, into test-results
 	@$(RUN) -m scripts.shots --user lenka --password lenka-demo --server http://localhost:$${PORT:-8000} \
 		--out test-results/shots $(or $(PAGES),/admin/ /sales/ /admin/campaigns/)
 
-docs: ## writes the manuals of rules and journeys from their tests, and says where the documentation is
+docs: ## writes the manuals of rules, journeys and routing from their tests, and says where the documentation is
 	@$(PYTHON) -m scripts.rules_doc
 	@$(PYTHON) -m scripts.journeys_doc
+	@$(PYTHON) -m scripts.routing_doc
 	@ls docs/*.md docs/adr/*.md

@@ -12,7 +12,7 @@ from contacts import explaining
 
 NEEDS = {"explain": "read"}
 # What the apps above let explain besides segments; the answers are theirs.
-_KINDS = ("segment", "score", "journey", "message")
+_KINDS = ("segment", "score", "journey", "message", "team")
 PARAMETERS = {"explain": _KINDS}
 
 
@@ -35,7 +35,7 @@ class ExplainActions:
     )
     @action(detail=True, pagination_class=None)
     def explain(self, request, pk):
-        """Why this person is in a segment, has a score, is on a journey or got a message, or why not."""
+        """Why this person is in a segment, has a score, is on a journey, got a message, goes to a team, or why not."""
         asked = [(kind, key) for kind, key in request.query_params.items() if key]
         if len(asked) != 1:
             raise ValidationError(

@@ -112,6 +112,8 @@ NAVIGATION = (
             Entry(_("Tasks"), "check", address="/sales/tasks/", permission="leads.work_lead"),
             Entry(_("All leads"), "list", model="leads.Lead"),
             Entry(_("All tasks"), "list", model="leads.Task"),
+            Entry(_("Sales reps"), "people", model="leads.Rep"),
+            Entry(_("Absences"), "calendar", model="leads.Absence"),
             Entry(_("Products"), "box", model="growth.Product"),
             Entry(_("Orders"), "receipt", model="growth.Order"),
         ),

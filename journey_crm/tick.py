@@ -12,6 +12,7 @@ from contacts.ingest import ingest
 from contacts.merging import heal
 from contacts.stream import Busy, Step, run_step
 from leads.handoff import handoff
+from leads.routing import reroute
 from leads.tasks import ask
 from messaging import brake
 from messaging.gates import arbitrate
@@ -30,6 +31,7 @@ STEPS: list[Step] = [
     Step("score", score),
     Step("stage", stage),
     Step("handoff", handoff),
+    Step("reroute", reroute),
     Step("tasks", ask),
     Step("segment", segments.refresh),
     Step("fuse", fuse.watch),

@@ -1,43 +1,18 @@
-"""Teams, reasons to reject, and an overview of leads in the admin; the work on leads is done in /sales/."""
+"""Reasons to reject, and an overview of leads in the admin; the work on leads is done in /sales/."""
 
-from typing import Any
-
-from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from contacts.rulefields import Vocabulary
-from contacts.rulerows import in_words, why_not_asked
-from contacts.rules import RuleError, parse
-from leads.models import Lead, RejectReason, Task, Team
-
-
-class TeamForm(forms.ModelForm):
-    def clean_rule(self) -> Any:
-        rule = self.cleaned_data["rule"]
-        if rule is None:
-            return None
-        try:
-            parse(rule)
-        except RuleError as error:
-            raise forms.ValidationError(str(error)) from None
-        return rule
-
-
-@admin.register(Team)
-class TeamAdmin(admin.ModelAdmin):
-    form = TeamForm
-    list_display = ["key", "name", "hours", "sla", "who"]
-    filter_horizontal = ["reps"]
-
-    @admin.display(description=_("which leads"))
-    def who(self, team: Team) -> str:
-        if team.rule is None:
-            return "–"
-        names = Vocabulary()
-        return why_not_asked(team.rule, names) or in_words(team.rule, names)
+from leads.models import Lead, RejectReason, Task
+from leads.routing import REASONS, HandOverError, hand_over
+from leads.routing_admin import HandOverForm, WaitingFilter
 
 
 @admin.register(RejectReason)
@@ -48,17 +23,54 @@ class RejectReasonAdmin(admin.ModelAdmin):
 
 @admin.register(Lead)
 class LeadAdmin(admin.ModelAdmin):
-    """All leads at a glance; nobody moves them here, for each move is told to the stream."""
+    """All leads at a glance, and who waits for whom. They are moved in the workspace; a manager hands over here."""
 
-    list_display = ["contact", "state", "headline", "score", "team", "owner", "created_at", "due_at"]
-    list_filter = ["state"]
-    list_select_related = ["contact", "team", "owner"]
+    list_display = ["contact", "state", "headline", "score", "team", "whose", "created_at", "due_at"]
+    list_filter = [WaitingFilter, "state", "team"]
+    list_select_related = ["contact", "team", "owner", "assigned_to"]
+    actions = ["hand_over_to"]
+    action_form = HandOverForm
     search_fields = ["contact__email", "contact__last_name"]
     show_full_result_count = False
     fields = [
-        "contact", "state", "headline", "evidence", "score", "team", "owner", "created_at", "due_at", "claimed_at",
-        "accepted_at", "ended_at", "reject_reason", "note", "value",
+        "contact", "state", "headline", "evidence", "score", "team", "owner", "assigned_to", "assigned_at",
+        "reassigned", "nobodys_because", "created_at", "due_at", "claimed_at", "accepted_at",
+        "ended_at", "reject_reason", "note", "value",
     ]  # fmt: skip
+
+    @admin.display(description=_("whose"), ordering="owner")
+    def whose(self, lead: Lead) -> str:
+        """Whoever claimed it; else whom it waits for; else why it is nobody's."""
+        if lead.owner is not None:
+            return lead.owner.get_full_name() or lead.owner.get_username()
+        if lead.assigned_to is not None:
+            name = lead.assigned_to.get_full_name() or lead.assigned_to.get_username()
+            return format_html('{} <span class="chip">{}</span>', name, _("assigned"))
+        return format_html('<span class="chip is-warn">{}</span>', self.nobodys_because(lead))
+
+    @admin.display(description=_("nobody's because"))
+    def nobodys_because(self, lead: Lead) -> str:
+        return str(REASONS.get(lead.unrouted_because, "–"))
+
+    def has_route_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("leads.route_lead")
+
+    @admin.action(description=_("Hand over to…"), permissions=["route"])
+    def hand_over_to(self, request: HttpRequest, queryset: QuerySet[Lead]) -> None:
+        chosen = request.POST.get("to", "")
+        to = get_user_model().objects.filter(pk=chosen).first() if chosen.isdecimal() else None
+        if to is None:
+            messages.error(request, _("Choose to whom the leads shall go."))
+            return
+        try:
+            count = hand_over(
+                Lead.objects.filter(pk__in=queryset.values("pk")), to=to, by=request.user, now=timezone.now()
+            )
+        except (PermissionDenied, HandOverError) as refused:
+            messages.error(request, str(refused))
+            return
+        told = ngettext("%(count)d lead was handed over.", "%(count)d leads were handed over.", count)
+        messages.success(request, told % {"count": count})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Lead]:
         return super().get_queryset(request).filter(pk__in=Lead.objects.visible_to(request.user).values("pk"))

@@ -1,22 +1,20 @@
 """The hand-over to sales: who became qualified, or was handed over by a journey, becomes a lead with its reasons."""
 
+import json
 from datetime import datetime
 
-import structlog
-from django.core.exceptions import EmptyResultSet
-from django.db.models import BigIntegerField, Q, Value
+from django.db.models import Q
 
 from contacts.models import Contact, Touchpoint
-from contacts.rules import RuleError, parse, to_q
-from contacts.sql import Fragment, fragment, join, load
-from leads.models import Team
+from contacts.sql import load
+from leads.routing import assign, clocks, team_routes
 
-log = structlog.get_logger(__name__)
 SQL = load(__file__)
 
 
 def handoff(now: datetime, after: int, upto: int) -> int:
-    """The tick's step: makes leads of the window's qualified contacts and tells so by `lead.qualified`. Counts leads.
+    """The tick's step: makes leads of the window's qualified contacts, tells so by `lead.qualified`, and gives each to
+    a rep of its team. Counts leads.
 
     One unfinished lead per contact: who is in sales' hands already is not announced again.
     """
@@ -26,16 +24,9 @@ def handoff(now: datetime, after: int, upto: int) -> int:
     if not told.exists():
         return 0
     asked = Contact.objects.filter(pk__in=told.values("contact_id"))
-    routes = [Fragment("SELECT 0::bigint AS id, 0::bigint AS team_id WHERE false")]
-    for team in Team.objects.exclude(rule=None):
-        try:
-            those = asked.filter(to_q(parse(team.rule), now)).values("id")
-        except RuleError as error:
-            # A field that somebody deleted must not keep leads from all other teams.
-            log.warning("routing_rule_broken", team=team.key, reason=str(error))
-            continue
-        try:
-            routes.append(fragment(those.annotate(team_id=Value(team.pk, BigIntegerField())).order_by()))
-        except EmptyResultSet:
-            continue
-    return SQL["make_leads"].run(fragments={"routes": join(" UNION ALL ", routes)}, now=now, after=after, upto=upto)
+    made = SQL["make_leads"].run(
+        fragments={"routes": team_routes(asked, now)}, now=now, after=after, upto=upto, clocks=json.dumps(clocks(now))
+    )
+    if made:
+        assign(now, only_new=True)
+    return made

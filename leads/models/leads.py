@@ -1,6 +1,7 @@
 """The hand-off to sales: leads, and why some are given back."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -33,6 +34,13 @@ class RejectReason(models.Model):
 class LeadQuerySet(models.QuerySet):
     def unfinished(self):
         return self.filter(state__in=["open", "claimed", "accepted"])
+
+    def unaccepted(self):
+        return self.filter(state__in=["open", "claimed"])
+
+    def unrouted(self):
+        """Nobody's, neither by routing nor by a claim."""
+        return self.filter(state="open", owner=None, assigned_to=None)
 
     def unclaimed(self):
         return self.filter(state="open", owner=None)
@@ -67,6 +75,21 @@ class Lead(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="leads", verbose_name=_("owner")
     )
+    # Whom routing gave it to. He need not take it, and a colleague may: see `owner`.
+    assigned_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="assigned_leads",
+        verbose_name=_("assigned to"),
+    )  # fmt: skip
+    assigned_at = models.DateTimeField(_("assigned"), null=True, blank=True)
+    # Users who had it and did not accept it in time; they come again once everybody had it.
+    lapsed_by = ArrayField(models.BigIntegerField(), default=list, db_default=[], editable=False)
+    reassigned = models.PositiveIntegerField(_("times reassigned"), default=0, db_default=0, editable=False)
+    # Why it is nobody's: one of `leads.routing.REASONS`.
+    unrouted_because = models.TextField(_("nobody's because"), blank=True, default="", db_default="", editable=False)
+    # When routing last looked for somebody and found nobody.
+    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # When this clock's end was told to the stream.
+    overdue_at = models.DateTimeField(_("told as overdue"), null=True, blank=True, editable=False)
     # What makes this person worth a call now: one line, and the evidence behind it, as they were at hand-off.
     headline = models.TextField(_("reason to act now"), blank=True, default="")
     evidence = models.JSONField(_("evidence"), default=list, blank=True)
@@ -91,9 +114,17 @@ class Lead(models.Model):
         verbose_name = _("lead")
         verbose_name_plural = _("leads")
         ordering = ["-created_at", "-pk"]
-        permissions = [("work_lead", _("Can work on own and unclaimed leads"))]
+        permissions = [
+            ("work_lead", _("Can work on own and unclaimed leads")),
+            ("route_lead", _("Can hand leads over to others")),
+        ]
         indexes = [
             models.Index(fields=["state", "owner", "-created_at"], name="lead_list"),
+            models.Index(
+                fields=["due_at"],
+                name="lead_unaccepted",
+                condition=Q(state__in=["open", "claimed"]),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -106,6 +137,10 @@ class Lead(models.Model):
             ),
             models.CheckConstraint(
                 name="an_open_lead_has_no_owner", condition=~Q(state="open") | Q(owner__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="an_assigned_lead_has_its_moment",
+                condition=Q(assigned_to__isnull=True) | Q(assigned_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="a_rejected_lead_has_a_reason", condition=~Q(state="rejected") | Q(reject_reason__isnull=False)

@@ -17,17 +17,20 @@ WITH wanted AS (
 ), routes AS (
     {routes}
 ), routed AS (
-    SELECT wanted.*, team.id AS team_id, team.sla
+    SELECT wanted.*, team.id AS team_id, clock.due_at
     FROM wanted
     LEFT JOIN LATERAL (
-        SELECT team.id, team.sla
+        SELECT team.id
         FROM leads_team team
         LEFT JOIN routes ON routes.team_id = team.id AND routes.id = wanted.contact_id
         WHERE team.key = wanted.team OR routes.id IS NOT NULL OR team.rule IS NULL OR team.rule = 'null'
         -- Named by the journey; else the first whose rule holds; else the first without a rule.
-        ORDER BY team.key = wanted.team DESC, routes.id IS NULL, team.key
+        ORDER BY team.key = wanted.team DESC, routes.id IS NULL, team.position, team.key
         LIMIT 1
     ) team ON true
+    -- By when the team answers what comes now: in working time, and so not by arithmetic here.
+    LEFT JOIN jsonb_to_recordset(%(clocks)s::jsonb) AS clock(team_id bigint, due_at timestamptz)
+        ON clock.team_id = team.id
 ), reasons AS (
     SELECT wanted.contact_id, rule.model_id, model.qualify_at, rule.key, coalesce(nullif(rule.name, ''), rule.key) AS name,
         model.key AS score, max(entry.occurred_ats[cardinality(entry.occurred_ats)]) AS last_at,
@@ -58,8 +61,8 @@ WITH wanted AS (
     INSERT INTO leads_lead (contact_id, state, team_id, headline, evidence, score, touchpoint_id, created_at, due_at,
         note, updated_at)
     SELECT contact_id, 'open', routed.team_id, coalesce(nullif(routed.reason, ''), evidence.headline, ''),
-        coalesce(evidence.evidence, '[]'), scores.score, routed.id, %(now)s, %(now)s + routed.sla, '', %(now)s
-    FROM (SELECT contact_id, id, team_id, sla, CASE kind WHEN 'handoff.requested' THEN reason ELSE '' END AS reason
+        coalesce(evidence.evidence, '[]'), scores.score, routed.id, %(now)s, routed.due_at, '', %(now)s
+    FROM (SELECT contact_id, id, team_id, due_at, CASE kind WHEN 'handoff.requested' THEN reason ELSE '' END AS reason
         FROM routed) routed
     LEFT JOIN evidence USING (contact_id)
     LEFT JOIN scores USING (contact_id)

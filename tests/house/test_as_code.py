@@ -117,6 +117,8 @@ def test_what_is_no_definition_is_refused_with_its_place(source, path, message):
         ("scores: [{key: a, rules: [{key: r, when: {did: x.y}, points: many}]}]", "scores.a.rules[0].points"),
         ("offers: [{key: a, products: [none]}]", "offers.a.products[0]"),
         ("routing: [{team: a, reps: [nobody]}]", "routing.a.reps[0]"),
+        ("routing: [{team: a, hours: mon-fri 9-5}]", "routing.a.hours"),
+        ("routing: [{team: a, holidays: [XX]}]", "routing.a.holidays"),
         ("journeys: [{key: a, kind: party}]", "journeys.a.kind"),
     ],
 )

@@ -31,7 +31,7 @@ from contacts.models import (
 from growth.models import Offer, Order
 from journey_crm import as_code
 from journey_crm.roles import ensure_roles
-from leads.models import Lead, Task
+from leads.models import Absence, Lead, Task
 from messaging import tokens
 from messaging.models import (
     Brake,
@@ -144,7 +144,9 @@ MODELS = {
     "growth.product": (ALL, ALL),
     "growth.order": (f"{READ} delete", f"{READ} delete"),
     "growth.offer": (ALL, ALL),
-    "leads.team": (ALL, READ),
+    "leads.team": (f"{ALL} test", f"{READ} test"),
+    "leads.rep": (ALL, READ),
+    "leads.absence": (ALL, READ),
     "leads.rejectreason": (ALL, READ),
     "leads.lead": (READ, READ),
     "leads.task": (READ, READ),
@@ -237,6 +239,7 @@ def world(people, now):
         one = Journey.objects.create(key=kind, kind=kind)
         one.version = JourneyVersion.objects.create(journey=one, number=1, definition={}, published_at=now)
         one.save()
+    Absence.objects.create(user=boss, first_day=now.date(), last_day=now.date(), reason="Holiday")
     lead = Lead.objects.create(contact=jana, created_at=now, headline="Asked for a price")
     Task.objects.create(contact=jana, created_at=now, title="Call them")
     template = Template.objects.order_by("pk").first()

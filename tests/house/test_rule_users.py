@@ -12,7 +12,7 @@ from django.utils import timezone
 from contacts import fieldindexes, fields, segments, tokens
 from contacts.models import Field, Segment
 from growth.models import Offer
-from leads.models import Team
+from leads.models import Rep, Team
 from messaging.models import SignupForm, Template, Topic
 from scoring.models import ScoreModel, ScoreRule, StageRule
 from tests.campaigns.world import journey
@@ -24,6 +24,11 @@ NOW = timezone.now() - timedelta(days=1)
 def a_score(rule):
     model = ScoreModel.objects.create(key="fit", name="Fit", kind="fit")
     ScoreRule.objects.create(model=model, key="big", name="Big company", when=rule, points=5)
+
+
+def a_rep(rule):
+    ann = get_user_model().objects.create_superuser("ann")
+    Rep.objects.create(team=Team.objects.create(key="field", name="Field sales"), user=ann, rule=rule)
 
 
 def a_template():
@@ -50,6 +55,7 @@ RULES = {
         lambda rule: Team.objects.create(key="inside", name="Inside sales", rule=rule),
         "routing to the team “Inside sales”",
     ),
+    "leads.Rep.rule": (a_rep, "routing to “ann · Field sales”"),
     "campaigns.Draft.definition": (
         lambda rule: journey(NOW, key="welcome", publish=False, steps=[{"ask": rule, "then": [{"send": "a"}]}]),
         "journey “welcome”",
@@ -191,11 +197,12 @@ def test_a_rule_that_cannot_be_asked_is_told_by_health_and_marked_in_the_lists(c
     a_score(gone)
     StageRule.objects.create(stage="lead", rule=gone)
     Team.objects.create(key="inside", name="Inside sales", rule=gone)
+    a_rep(gone)
     Offer.objects.create(key="spring", name="Spring", excludes=[gone])
     told = client.get("/health/").json()["broken_rules"]
     assert set(told) == {RULES[column][1] for column in RULES if column.split(".")[0] in ("scoring", "growth", "leads")}
     assert all("gone" in reason for reason in told.values())
-    for name in ("scoring_scoremodel", "scoring_stagerule", "leads_team", "growth_offer"):
+    for name in ("scoring_scoremodel", "scoring_stagerule", "leads_team", "leads_rep", "growth_offer"):
         page = client.get(reverse(f"admin:{name}_changelist")).content.decode()
         assert page.count("chip is-bad") == 1 and "There is no field" in page, name
     page = client.get(reverse("admin:scoring_scoremodel_changelist")).content.decode()
