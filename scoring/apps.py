@@ -11,6 +11,7 @@ class ScoringConfig(AppConfig):
         from contacts.explaining import register_explanation
         from contacts.merging import settle_by
         from contacts.retention import register_reader_of_history
+        from contacts.rulefields import register_field
         from contacts.rules import register_leaf
         from contacts.segments import register_rules
         from contacts.turning import register_turn
@@ -19,13 +20,15 @@ class ScoringConfig(AppConfig):
         from scoring.explaining import explain_score
         from scoring.fading import next_turn_of_score
         from scoring.leaf import ScoreIs
-        from scoring.models import ContactScore, ScoreEntry, StageChange
+        from scoring.models import ContactPrediction, ContactScore, ScoreEntry, StageChange
         from scoring.points import SQL
+        from scoring.prediction import FIELD as PREDICTION
 
         register_leaf("score", ScoreIs)
+        register_field(PREDICTION)
         register_turn(ScoreIs, next_turn_of_score)
         register_explanation("score", explain_score, "scoring.view_contactscore")
-        for computed in (ScoreEntry, ContactScore, StageChange):
+        for computed in (ScoreEntry, ContactScore, ContactPrediction, StageChange):
             goes_along(computed)
         settle_by(SQL["settle_ledger"], undo=SQL["part_ledger"])
         settle_by(SQL["settle_scores"], undo=SQL["part_scores"])

@@ -81,7 +81,8 @@ class Refused(Exception):
 
 def sentence(refusal: dict[str, Any]) -> str:
     """Why a training was refused."""
-    return str(REFUSALS[refusal["why"]]) % {key: say_value(value) for key, value in refusal.items()}
+    told = {key: say_value(value) if isinstance(value, float) else value for key, value in refusal.items()}
+    return str(REFUSALS[refusal["why"]]) % told
 
 
 def is_installed() -> bool:

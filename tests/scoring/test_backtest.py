@@ -1,13 +1,10 @@
 """Backtest: the curve is scikit-learn's, the proposed threshold is the best there is, and nothing of later leaks in."""
 
-import json
 import random
 from datetime import timedelta
 
 import numpy
 import pytest
-from django.core.management import call_command
-from django.urls import reverse
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from contacts.models import Contact, Touchpoint
