@@ -39,6 +39,13 @@ FIELD = RuleField(
 )
 
 
+_NAMES = {
+    "fresh": gettext_lazy("Seen lately"),
+    "in stage": gettext_lazy("Time in the stage"),
+    "age": gettext_lazy("Time since first seen"),
+}
+
+
 # Everybody -----------------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +191,22 @@ class _Words:
             )
         return cls({}, {})
 
+    def name(self, feature: str) -> str:
+        """What a feature is called, whatever its value."""
+        subject, kind, what = _subject(feature), *feature.partition(" ")[::2]
+        if kind in ("did", "rule"):
+            called = self.rules.get(subject) if kind == "rule" else None
+            called = called or str(TITLES.get(subject.partition(" ")[2], subject.partition(" ")[2]))
+            days = int(feature.rpartition(" ")[2])
+            return _("%(what)s, in %(days)d days") % {"what": called, "days": days}
+        if kind == "score":
+            return _("Score “%(name)s”") % {"name": self.scores.get(subject, what)}
+        if kind == "stage":
+            return _("In the stage “%(name)s”") % {"name": str(dict(STAGES).get(what, what))}
+        if kind == "source":
+            return _("Came from “%(name)s”") % {"name": what}
+        return str(_NAMES[feature])
+
     def say(self, subject: str, some: list[tuple[float, str]], known: dict[str, float]) -> str:
         """The fact behind a contribution."""
         kind, _space, what = subject.partition(" ")
@@ -230,6 +253,24 @@ class _Words:
         else:
             told = ngettext("In this stage for %(days)d day", "In this stage for %(days)d days", days)
         return told % {"days": days}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What one usual step (a standard deviation) of a feature does to the odds: times so many."""
+
+    odds: float
+    says: str
+
+
+def weights_in_words(version: PredictionModel) -> list[Weight]:
+    """The features of a version by weight, the heaviest first."""
+    words = _Words.read(version.features)
+    rows = [
+        Weight(math.exp(max(-50.0, min(50.0, version.slope * coefficient))), words.name(name))
+        for name, coefficient in zip(version.features, version.coefficients, strict=True)
+    ]
+    return sorted(rows, key=lambda one: -abs(math.log(one.odds)))
 
 
 def as_data(found: Prediction | None) -> dict[str, Any] | None:

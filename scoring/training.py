@@ -260,6 +260,14 @@ def _judge(made: PredictionModel, rows: _Rows, since: datetime) -> None:
     ]
 
 
+def why_none() -> str:
+    """Why no version is in use."""
+    refused = PredictionModel.objects.filter(state="refused").first()
+    if refused:
+        return sentence(refused.refusal)
+    return str(_("No prediction is trained yet.")) if is_installed() else str(EXTRA)
+
+
 # Asking and the nightly round ----------------------------------------------------------------------------------------
 
 
