@@ -113,7 +113,7 @@ def backtest(
     """
     if by == HANDOFF:
         ends = now - window
-        asked = looked_at([], window, since=ends - period, upto=ends)
+        asked = looked_at([], window, since=ends - period, until=ends)
         weeks = period / timedelta(weeks=1)
     else:
         asked = looked_at(moments_before(now, window, period), window)

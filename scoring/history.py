@@ -25,5 +25,5 @@ def parts(*names: str) -> dict[str, Fragment]:
 
 def looked_at(moments: list[datetime], window: timedelta, **more: Any) -> dict[str, Any]:
     """The parameters of “observations”: everybody at some moments; `first` and `last` narrow it to a range of ids."""
-    nobody_more = {"since": None, "upto": None, "first": None, "last": None}
+    nobody_more = {"since": None, "until": None, "first": None, "last": None}
     return {**nobody_more, "moments": moments, "window": window, **more}

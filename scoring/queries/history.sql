@@ -1,6 +1,6 @@
 -- observations --
 -- Who is looked at when, and what came of it. At each of “moments”: everybody who was known then and no customer. And
--- each person at their first hand-off to sales between “since” and “upto”, where these are given. Won is who became a
+-- each person at their first hand-off to sales between “since” and “until”, where these are given. Won is who became a
 -- customer within the window after the moment.
 WITH looked AS (
     SELECT contact.id AS contact_id, look.at, coalesce(stood.stage, follows.stage, contact.stage) AS stage,
@@ -29,7 +29,7 @@ WITH looked AS (
         JOIN contacts_contact contact ON contact.id = told.contact_id
             AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
         WHERE told.kind = 'lead.qualified' AND told.received_at >= %(since)s::timestamptz
-            AND told.received_at <= %(upto)s::timestamptz
+            AND told.received_at <= %(until)s::timestamptz
         ORDER BY told.contact_id, told.received_at, told.id
     ) handed
 )
