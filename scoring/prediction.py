@@ -182,8 +182,8 @@ class _Words:
     scores: dict[str, str]
 
     @classmethod
-    def read(cls, subjects: Iterable[str]) -> "_Words":
-        if any(one.startswith(("rule ", "score ")) for one in subjects):
+    def read(cls, features: Iterable[str]) -> "_Words":
+        if any(one.startswith(("rule ", "score ")) for one in features):
             rules = ScoreRule.objects.annotate(score=F("model__key")).values_list("score", "key", "name")
             return cls(
                 {f"rule {score}/{key}": name or key for score, key, name in rules},
@@ -191,21 +191,20 @@ class _Words:
             )
         return cls({}, {})
 
-    def name(self, feature: str) -> str:
-        """What a feature is called, whatever its value."""
-        subject, kind, what = _subject(feature), *feature.partition(" ")[::2]
-        if kind in ("did", "rule"):
-            called = self.rules.get(subject) if kind == "rule" else None
-            called = called or str(TITLES.get(subject.partition(" ")[2], subject.partition(" ")[2]))
-            days = int(feature.rpartition(" ")[2])
-            return _("%(what)s, in %(days)d days") % {"what": called, "days": days}
+    def name(self, subject: str) -> str:
+        """What something is called, whatever its value."""
+        kind, _space, what = subject.partition(" ")
+        if kind == "rule":
+            return self.rules.get(subject, what)
+        if kind == "did":
+            return str(TITLES.get(what, what))
         if kind == "score":
             return _("Score “%(name)s”") % {"name": self.scores.get(subject, what)}
         if kind == "stage":
             return _("In the stage “%(name)s”") % {"name": str(dict(STAGES).get(what, what))}
         if kind == "source":
             return _("Came from “%(name)s”") % {"name": what}
-        return str(_NAMES[feature])
+        return str(_NAMES[subject])
 
     def say(self, subject: str, some: list[tuple[float, str]], known: dict[str, float]) -> str:
         """The fact behind a contribution."""
@@ -215,10 +214,7 @@ class _Words:
             name = max(some, key=lambda one: abs(one[0]))[1]
             days = int(name.rpartition(" ")[2])
             times = round(math.expm1(known.get(name, 0.0)))
-            if kind == "rule":
-                called = self.rules.get(subject, what)
-            else:
-                called = str(TITLES.get(what, what))
+            called = self.name(subject)
             if not times:
                 return _("%(what)s: not once in %(days)d days") % {"what": called, "days": days}
             told = ngettext(
@@ -257,20 +253,21 @@ class _Words:
 
 @dataclass(frozen=True)
 class Weight:
-    """What one usual step (a standard deviation) of a feature does to the odds: times so many."""
+    """What one usual step (a standard deviation) of something does to the odds: times so many."""
 
     odds: float
     says: str
 
 
 def weights_in_words(version: PredictionModel) -> list[Weight]:
-    """The features of a version by weight, the heaviest first."""
+    """What a version goes by, the heaviest first."""
     words = _Words.read(version.features)
-    rows = [
-        Weight(math.exp(max(-50.0, min(50.0, version.slope * coefficient))), words.name(name))
-        for name, coefficient in zip(version.features, version.coefficients, strict=True)
-    ]
-    return sorted(rows, key=lambda one: -abs(math.log(one.odds)))
+    sums: dict[str, float] = {}
+    for name, coefficient in zip(version.features, version.coefficients, strict=True):
+        # The same act within 14 and 90 days is one thing.
+        sums[_subject(name)] = sums.get(_subject(name), 0.0) + version.slope * coefficient
+    rows = sorted(sums.items(), key=lambda one: (-abs(one[1]), one[0]))
+    return [Weight(math.exp(max(-50.0, min(50.0, figure))), words.name(subject)) for subject, figure in rows]
 
 
 def as_data(found: Prediction | None) -> dict[str, Any] | None:
