@@ -281,17 +281,17 @@ EVERY = timedelta(hours=20)
 
 
 def train_if_due(now: datetime) -> PredictionModel | None:
-    """Trains what was asked for at once, and else once a night; None where it is not due, refused, or under way."""
-    is_asked = PredictionModel.objects.filter(state="asked").exists()
+    """Trains what was asked for since the last time, and else once a night; None if not due, refused, or under way."""
+    asked = PredictionModel.objects.filter(state="asked").first()
     last = Heartbeat.objects.filter(name=TRAINED).values_list("beat_at", flat=True).first()
-    if not is_asked and last is not None and now - last < EVERY:
+    if last is not None and now - last < EVERY and not (asked and asked.made_at >= last):
         return None
+    # Noted first: a worker that is ended over a history too long for it must not begin again every minute.
+    Heartbeat.objects.update_or_create(name=TRAINED, defaults={"beat_at": now})
     try:
         return train(now)
     except (Refused, Busy):
         return None
-    finally:
-        Heartbeat.objects.update_or_create(name=TRAINED, defaults={"beat_at": now})
 
 
 def choose(version: PredictionModel, *, by: Any, now: datetime) -> None:

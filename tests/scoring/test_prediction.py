@@ -207,6 +207,9 @@ def test_it_trains_once_a_night_and_at_once_when_asked(history, quick):
     made = train_if_due(NOW + timedelta(hours=3))
     assert (made.version, made.window) == (3, timedelta(days=45))
     assert not PredictionModel.objects.filter(state="asked").exists()
+    # One whose worker was ended is not begun again every minute.
+    training.ask(NOW, window=timedelta(days=45), by=None)
+    assert train_if_due(NOW + timedelta(hours=3, minutes=1)) is None
     assert train_if_due(NOW + timedelta(hours=24)).window == timedelta(days=45)
     assert predict_if_due(NOW) is not None and predict_if_due(NOW + timedelta(minutes=50)) is None
     assert predict_if_due(NOW + timedelta(minutes=61)) is not None
