@@ -17,13 +17,14 @@ from campaigns.models import Node
 from contacts.rulefields import Vocabulary
 from contacts.segments import AT_ONCE
 from contacts.sql import Fragment, load
-from contacts.stream import head
+from contacts.stream import head, is_last
 from messaging.channels import kinds
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
 
-# A tick moves nobody more often than this, once in each round; what is left goes on in the next tick.
+# A tick moves nobody more often than this, once in each round; what is left goes on in the next tick. (A tick that
+# catches up with a long absence moves people once more for each window before the last.)
 ROUNDS = 50
 # So many at once are a crowd: their statements join whole tables, where for few people an index is quicker.
 CROWD = 1_000
@@ -63,7 +64,8 @@ def advance(now: datetime, after: int, upto: int) -> int:
     onboarding.watch(now)
     # Nobody is moved to another version during a tick.
     some_pass_by = bool(SQL["anybody_behind"].value())
-    for turn in range(ROUNDS):
+    # In a tick that catches up, whoever waits sees each window's news; all else moves in the last one.
+    for turn in range(ROUNDS if is_last(after, upto) else 1):
         # On leaving a step, goals and exits are asked again: what the step before changed may have decided.
         if (asking or not turn) and (kinds := due_kinds(now)):
             due_people = Fragment(SQL["due_people"].sql, {"kinds": kinds, "now": now})

@@ -98,6 +98,11 @@ def wait_for_tick_lock() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TICK_LOCK])
 
 
+def is_last(after: int, upto: int) -> bool:
+    """Whether a window is the last of its tick; a step that is far behind catches up in several."""
+    return upto - after < WINDOW
+
+
 def run_step(step: Step, now: datetime) -> int:
     """Runs one step up to the head of the stream, in windows; the number of things it did.
 
@@ -112,10 +117,10 @@ def run_step(step: Step, now: datetime) -> int:
                 cursor, _ = StepCursor.objects.select_for_update().get_or_create(step=step.name)
                 upto = min(head(), cursor.position + WINDOW)
                 total += step.run(now, cursor.position, upto)
-                is_last = upto - cursor.position < WINDOW
+                is_newest = is_last(cursor.position, upto)
                 cursor.position, cursor.ran_at, cursor.error, cursor.failed_at = upto, now, "", None
                 cursor.save()
-            if is_last:
+            if is_newest:
                 return total
     except Busy:
         raise

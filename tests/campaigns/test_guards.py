@@ -7,14 +7,21 @@ import pytest
 
 from campaigns.engine import ROUNDS
 from campaigns.models import Due, Enrolment, Node, Visit
-from contacts.models import Field
-from tests.campaigns.world import did, journey, people, person, tick
+from contacts.models import Field, StepCursor
+from tests.campaigns.world import STEPS, did, journey, people, person, tick
 
 pytestmark = pytest.mark.django_db
 
 
 def moves(at) -> Counter:
     return Counter(Visit.objects.filter(left_at=at).values_list("enrolment_id", flat=True))
+
+
+@pytest.fixture(autouse=True)
+def up_to_date(now):
+    """Every step stands at the head, wherever the stream's numbers begin: a tick that catches up has more windows."""
+    newest = did(person(), "page.viewed", now)
+    StepCursor.objects.bulk_create(StepCursor(step=step.name, position=newest.pk) for step in STEPS)
 
 
 def test_a_person_moves_fifty_times_in_a_tick_and_goes_on_in_the_next(now):
@@ -26,6 +33,19 @@ def test_a_person_moves_fifty_times_in_a_tick_and_goes_on_in_the_next(now):
         assert list(moves(at).values()) == [most]
     assert Enrolment.objects.get().state == "finished"
     assert Visit.objects.count() == 121
+
+
+def test_a_tick_that_catches_up_moves_a_person_once_more_for_each_window_before_the_last(now, monkeypatch):
+    journey(now, steps=[{"key": f"g{number}", "goal": f"g{number}"} for number in range(120)])
+    one = person()
+    did(one, "trial.started", now)
+    tick(now)
+    monkeypatch.setattr("contacts.stream.WINDOW", 10)
+    for _ in range(25):
+        did(one, "page.viewed", now)
+    later = now + timedelta(minutes=1)
+    tick(later)
+    assert list(moves(later).values()) == [2 + ROUNDS]
 
 
 def test_of_a_crowd_spread_over_many_kinds_of_steps_nobody_moves_more_often_either(now):

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.urls import reverse
+from playwright.sync_api import expect
 
 from contacts.definitions import DefinitionError
 from journey_crm import as_code
@@ -352,10 +353,8 @@ def test_in_a_browser_contrast_follows_the_picker_and_muting_is_undone(page, com
     page.goto(BRAND_URL)
     page.locator("[name=colour_text]").fill("#999999")
     output = page.locator("[data-upon=colour_background] output").first
-    page.wait_for_function(
-        "document.querySelector('[data-upon=colour_background] output').classList.contains('is-bad')"
-    )
-    assert "2.8" in output.text_content()
+    expect(output).to_contain_class("is-bad")
+    expect(output).to_contain_text("2.8")
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         for address in (BRAND_URL, PAGE, f"{PAGE}?by=message"):

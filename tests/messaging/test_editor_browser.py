@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
+from playwright.sync_api import expect
 
 from messaging.models import ReusableBlock, Template, TrialMail
 from tests.browser import log_in
@@ -79,7 +80,8 @@ def test_a_mail_is_built_by_keys_alone(page, boss, brand, newsletter):
     page.select_option("#chip-field", "contact.first_name")
     page.locator(".mail-chips .is-main").focus()
     page.keyboard.press("Enter")
-    assert page.locator(".mail-chips").is_visible() and page.input_value("#mail-subject") == "Hello "
+    expect(page.locator(".mail-chips")).to_be_visible()
+    expect(page.locator("#mail-subject")).to_have_value("Hello ")
     page.locator("#chip-fallback").focus()
     page.keyboard.type("you")
     page.keyboard.press("Enter")
@@ -88,17 +90,17 @@ def test_a_mail_is_built_by_keys_alone(page, boss, brand, newsletter):
     page.locator(".mail-add").focus()
     page.keyboard.press("Enter")
     add(page, "heading")
-    assert focused(page) == "b-0-text"
+    expect(page.locator("#b-0-text")).to_be_focused()
     page.keyboard.type("Welcome")
     page.keyboard.press("Escape")
-    assert focused(page) == "b-0"
+    expect(page.locator("#b-0")).to_be_focused()
     page.keyboard.press("a")
     add(page, "button")
-    assert focused(page) == "b-1-text"
+    expect(page.locator("#b-1-text")).to_be_focused()
     page.keyboard.type("Look")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
-    assert focused(page) == "b-1-link"
+    expect(page.locator("#b-1-link")).to_be_focused()
     page.keyboard.type("https://acme.example/look")
     page.keyboard.press("Escape")
     page.keyboard.press("a")
@@ -130,8 +132,8 @@ def test_it_is_drawn_live_as_somebody_and_leads_to_what_is_wrong(page, boss, tem
     goto(page, boss, template)
     mail(page).get_by_text("Hello you").wait_for()
     # The preview can neither run scripts nor reach the page around it.
-    frame = page.locator(".mail-frame iframe:not(.is-coming)")
-    assert frame.get_attribute("sandbox") == ""
+    frame = page.locator(".mail-frame iframe:not(.is-coming)").first
+    expect(frame).to_have_attribute("sandbox", "")
     assert frame.evaluate("frame => { try { return frame.contentDocument } catch (error) { return 'shut' } }") is None
     page.fill("#mail-as", "nov")
     page.locator(".mail-found button").click()
@@ -148,23 +150,25 @@ def test_it_is_drawn_live_as_somebody_and_leads_to_what_is_wrong(page, boss, tem
     assert "Good evening" not in template.body
     # A problem leads to its block and the part of it.
     page.locator(".mail-problems button", has_text="blocks[3].alt").click()
-    assert focused(page) == "b-3-alt"
-    assert page.locator("[data-at='3'] > .mail-problem").is_visible()
+    expect(page.locator("#b-3-alt")).to_be_focused()
+    expect(page.locator("[data-at='3'] > .mail-problem")).to_be_visible()
     page.keyboard.type("A bike")
     page.locator(".mail-problems", has_text="blocks[3].alt").wait_for(state="detached")
     page.get_by_role("button", name="360 px").click()
-    assert page.locator(".mail-frame.is-360 iframe").first.bounding_box()["width"] == 360
+    page.wait_for_function(
+        "() => document.querySelector('.mail-frame.is-360 iframe')?.getBoundingClientRect().width === 360"
+    )
     page.get_by_role("button", name="Text part").click()
-    assert "Good evening" in page.locator(".mail-plain").inner_text()
+    expect(page.locator(".mail-plain")).to_contain_text("Good evening")
     page.locator("#mail-dark").check()
     page.get_by_role("button", name="600 px").click()
-    page.wait_for_function("document.querySelectorAll('.mail-frame iframe').length === 1")
-    assert "kB of 102 kB" in page.locator("#mail-size").inner_text()
+    expect(page.locator(".mail-frame iframe")).to_have_count(1)
+    expect(page.locator("#mail-size")).to_contain_text("kB of 102 kB")
     # A test of what is not saved.
     page.locator("#mail-to").fill("a@acme.example")
     page.get_by_role("button", name="Send a test").click()
     page.locator(".mail-told", has_text="On its way to a@acme.example.").wait_for()
-    page.locator(".mail-tries [data-state=queued]").wait_for()
+    page.locator(".mail-tries [data-state=queued]").first.wait_for()
     assert TrialMail.objects.get().address == "a@acme.example"
     complaints.forgive("acme.example/x.png")  # a picture from outside, which the test does not load
 
@@ -182,11 +186,11 @@ def test_what_was_deleted_comes_back_and_a_block_is_dragged(page, boss, template
     # In a column, too; and the text of a block is never markup.
     page.locator("#b-1").click()
     page.locator("[data-in='1.1']").click()
-    assert page.locator(".mail-palette [data-kind=columns]").count() == 0
+    expect(page.locator(".mail-palette [data-kind=columns]")).to_have_count(0)
     add(page, "text")
     page.keyboard.type("<img src=x onerror=alert(1)>")
     assert blocks(page)[1]["columns"][1][1]["text"] == "<img src=x onerror=alert(1)>"
-    assert page.locator("mail-editor img").count() == 0
+    expect(page.locator("mail-editor img")).to_have_count(0)
     # Written another way, and back.
     page.get_by_role("button", name="Markdown").click()
     assert page.input_value("#mail-body").startswith('{% if contact.country == "CZ" %}')
@@ -212,7 +216,7 @@ def test_languages_fall_back_visibly_and_are_copied(page, boss, template):
     page.get_by_role("button", name="As in English again").click()
     assert "body" not in json.loads(page.input_value("#id_translations"))["pl"]
     page.locator("#mail-tab-en").click()
-    assert page.locator("#b-0").inner_text().startswith("Heading")
+    expect(page.locator("#b-0")).to_contain_text("Heading")
     page.locator("[name=_save]").click()
     page.wait_for_url("**/change/")  # the picture still has no words
     page.locator(".errornote").wait_for()
@@ -239,7 +243,7 @@ def test_a_reusable_block_is_written_in_the_same_editor_and_offered(page, boss, 
     page.locator(".mail-add").wait_for()
     page.locator("#id_name").press_sequentially("Signature")  # the key is made of it
     page.locator(".mail-add").click()
-    assert page.locator(".mail-palette [data-kind=reusable]").count() == 0
+    expect(page.locator(".mail-palette [data-kind=reusable]")).to_have_count(0)
     add(page, "text")
     page.keyboard.type("Yours, Eva")
     page.locator("[name=_save]").click()
