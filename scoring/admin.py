@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import path
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
@@ -16,12 +15,11 @@ from contacts.rule_widget import RuleField, RuleWidget
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import in_words, why_not_asked
 from contacts.rules import RuleError
-from scoring import backtest_page
+from scoring import backtest_page, prediction_admin
 from scoring.models import ScoreModel, ScoreRule, StageChange, StageRule
 from scoring.points import check_when
-from scoring.prediction_admin import PredictionAdmin
 
-__all__ = ["PredictionAdmin"]  # registered by being imported
+__all__ = ["prediction_admin"]  # its page is registered by being imported
 
 
 def refuse(error: RuleError) -> forms.ValidationError:
@@ -67,15 +65,9 @@ class ScoreModelAdmin(admin.ModelAdmin):
     list_display = ["key", "name", "kind", "qualify_at", "hysteresis", "asked"]
     inlines = [ScoreRules]
     actions = ["recount"]
-    change_form_template = "scoring/score_change_form.html"
 
     def get_urls(self) -> list:
-        asked = self.admin_site.admin_view
-        return [
-            path("<int:pk>/backtest/", asked(backtest_page.page), name="scoring_scoremodel_backtest"),
-            path("<int:pk>/backtest/use/", asked(backtest_page.use), name="scoring_scoremodel_use"),
-            *super().get_urls(),
-        ]
+        return [*backtest_page.urls(self.admin_site.admin_view), *super().get_urls()]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ScoreModel | None = None) -> list[str]:
         # Rules of one kind make no sense in the other.

@@ -1,6 +1,7 @@
 """The page of a backtest: the curve, what each threshold would have meant, and the button that takes the best one."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -138,3 +139,11 @@ def use(request: HttpRequest, pk: int) -> HttpResponse:
         % {"new": new, "old": old},
     )
     return redirect(f"{back}?was={'' if before is None else repr(before)}")
+
+
+def urls(in_admin: Callable[..., Any]) -> list[URLPattern]:
+    """The addresses of both, below those of the scores in the admin."""
+    return [
+        path("<int:pk>/backtest/", in_admin(page), name="scoring_scoremodel_backtest"),
+        path("<int:pk>/backtest/use/", in_admin(use), name="scoring_scoremodel_use"),
+    ]

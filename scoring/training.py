@@ -261,10 +261,12 @@ def _judge(made: PredictionModel, rows: _Rows, since: datetime) -> None:
 
 
 def why_none() -> str:
-    """Why no version is in use."""
+    """Why the latest training made no version, or why there is none; empty where it did."""
     refused = PredictionModel.objects.filter(state="refused").first()
     if refused:
         return sentence(refused.refusal)
+    if PredictionModel.objects.live().exists():
+        return ""
     return str(_("No prediction is trained yet.")) if is_installed() else str(EXTRA)
 
 
