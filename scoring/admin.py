@@ -15,11 +15,9 @@ from contacts.rule_widget import RuleField, RuleWidget
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import in_words, why_not_asked
 from contacts.rules import RuleError
-from scoring import backtest_page, prediction_admin
+from scoring import backtest_page
 from scoring.models import ScoreModel, ScoreRule, StageChange, StageRule
 from scoring.points import check_when
-
-__all__ = ["prediction_admin"]  # its page is registered by being imported
 
 
 def refuse(error: RuleError) -> forms.ValidationError:
@@ -132,3 +130,6 @@ class StageChangeAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: StageChange | None = None) -> bool:
         return False
+
+
+from scoring import prediction_admin  # noqa: E402, F401  registers its page
