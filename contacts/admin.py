@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from contacts import timeline
+from contacts import beside, timeline
 from contacts.export_admin import export_selected, may_export
 from contacts.fieldforms import PREFIX, own_fields
 from contacts.forms import ContactForm, TokenForm
@@ -97,6 +97,9 @@ class ContactAdmin(admin.ModelAdmin):
         kwargs["form"] = type(self.form)(self.form.__name__, (self.form,), own)
         return super().get_form(request, obj, change, **kwargs)
 
+    def get_list_filter(self, request):
+        return [*self.list_filter, *beside.filters()]
+
     def get_fieldsets(self, request, obj=None):
         names = [PREFIX + key for key in Field.objects.order_by("name", "key").values_list("key", flat=True)]
         own = (gettext_lazy("Custom fields"), {"fields": names, "classes": ["collapse"]})
@@ -155,7 +158,7 @@ def _around(contact: Contact, request: HttpRequest) -> dict[str, Any]:
         "identities": contact.identities.order_by("kind", "value")[:50],
         "consents": contact.consents.order_by("topic", "channel"),
         "memberships": contact.memberships.select_related("segment").order_by("segment__name"),
-        "scores": related("scores", "model"),
+        "panels": beside.panels(request, contact),
         "enrolments": related("enrolments", "journey"),
         "story": timeline.page(contact, before=request.GET.get("before", "")),
         "is_earlier": "before" in request.GET,

@@ -32,6 +32,7 @@ from contacts.privacy_api import PrivacyActions, asks_to_raise
 from contacts.problems import Conflict
 from contacts.records import COLUMNS, Reader, Wrong
 from contacts.rest import Resource
+from contacts.rules import RuleError, parse, to_q
 from contacts.searching import by_name
 from contacts.stages import STAGES
 from contacts.stream import wait_for_tick_lock
@@ -59,6 +60,7 @@ class ContactFilters(filters.FilterSet):
     updated_after = filters.IsoDateTimeFilter(field_name="updated_at", lookup_expr="gt")
     # The scores stand in an app above; the relation is asked by its name.
     score_gte = filters.NumberFilter(method="by_score")
+    grade = filters.CharFilter(method="by_grade", help_text="of a matrix, such as product:A1; at this moment")
     q = filters.CharFilter(method="by_words")
 
     class Meta:
@@ -76,6 +78,15 @@ class ContactFilters(filters.FilterSet):
 
     def by_score(self, queryset, name, value):
         return queryset.filter(pk__in=Contact.objects.filter(scores__value__gte=value).values("pk"))
+
+    def by_grade(self, queryset, name, value):
+        key, _colon, grade = value.partition(":")
+        now = timezone.now()
+        try:
+            # Grades stand in an app above, too; the rule language knows them.
+            return queryset.filter(to_q(parse({"grade": key, "op": "eq", "value": grade}), now))
+        except RuleError as error:
+            raise ValidationError({"grade": error.message}) from None
 
     def by_words(self, queryset, name, value):
         return by_name(queryset, value)

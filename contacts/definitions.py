@@ -6,6 +6,7 @@ file says all about the objects it names and nothing about others.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -31,13 +32,15 @@ class Section:
     """One kind of object in the file.
 
     `read()` gives every stored object as it is exported, by key; `write(data)` stores one, complete; `prepare(list)`
-    makes bare rows first where objects of one section name each other.
+    makes bare rows first where objects of one section name each other; `foresee(before, key, now)` says in a plan, in
+    sentences, what a change of one object would do to people, `before` being the object as it was exported.
     """
 
     name: str
     read: Callable[[], dict[str, dict[str, Any]]]
     write: Callable[[dict[str, Any]], None]
     prepare: Callable[[list[dict[str, Any]]], None] | None = None
+    foresee: Callable[[dict[str, Any] | None, str, datetime], list[str]] | None = None
     key: str = "key"
     is_single: bool = False
 

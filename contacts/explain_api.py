@@ -9,11 +9,12 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
 from contacts import explaining
+from contacts.moments import as_of
 
 NEEDS = {"explain": "read"}
 # What the apps above let explain besides segments; the answers are theirs.
-_KINDS = ("segment", "score", "journey", "message")
-PARAMETERS = {"explain": _KINDS}
+_KINDS = ("segment", "score", "grade", "journey", "message")
+PARAMETERS = {"explain": (*_KINDS, "at")}
 
 
 class ExplainedSerializer(serializers.Serializer):
@@ -30,13 +31,14 @@ class ExplainActions:
         responses=ExplainedSerializer,
         filters=False,
         parameters=[
-            OpenApiParameter(kind, str, description="its key; exactly one of these is asked") for kind in _KINDS
+            *(OpenApiParameter(kind, str, description="its key; exactly one of these is asked") for kind in _KINDS),
+            OpenApiParameter("at", str, description="as of this instant or the end of this day, such as -14d"),
         ],
     )
     @action(detail=True, pagination_class=None)
     def explain(self, request, pk):
         """Why this person is in a segment, has a score, is on a journey or got a message, or why not."""
-        asked = [(kind, key) for kind, key in request.query_params.items() if key]
+        asked = [(kind, key) for kind, key in request.query_params.items() if key and kind != "at"]
         if len(asked) != 1:
             raise ValidationError(
                 {"segment": _("Name exactly one of these, by its key: %(kinds)s.") % {"kinds": ", ".join(_KINDS)}}
@@ -46,6 +48,10 @@ class ExplainActions:
             raise PermissionDenied
         contact = self.get_object()  # type: ignore[attr-defined]
         try:
-            return Response(explaining.explain(kind, key, contact, timezone.now()))
+            at = as_of(request.query_params.get("at", ""), timezone.now())
+        except ValueError as error:
+            raise ValidationError({"at": str(error)}) from None
+        try:
+            return Response(explaining.explain(kind, key, contact, at))
         except explaining.NothingThere as error:
             raise ValidationError({kind: str(error)}) from None

@@ -79,3 +79,8 @@ def _ordinary(value: Any) -> Any:
     if not 1900 <= value.year <= 2999:
         raise ValueError(_("Nobody's calendar goes there."))
     return value
+
+
+def as_of(text: str, now: datetime) -> datetime:
+    """The instant as of which somebody asks: `now` without a text, the end of a day. Raises ValueError, a sentence."""
+    return max(parse_moment(text).span(now)) if text else now

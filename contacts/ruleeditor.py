@@ -289,7 +289,8 @@ class Editor:
                 controls.select("op", _("How it is compared"), _options(about["operators"]), _leaf_op(about, leaf))
             )
             takes = _takes(about["operators"], _leaf_op(about, leaf), "nothing")
-            made += controls.value_controls("value", "number", takes, leaf.get("value"), [])
+            offered = [(value, value) for value in about.get("values", {}).get(leaf.get(kind), [])]
+            made += controls.value_controls("value", about.get("type", "number"), takes, leaf.get("value"), offered)
         if _may_last(kind) and leaf.get("op", "eq") == "eq":
             made += controls.span_controls("for", _("For at least"), leaf.get("for"), is_optional=True)
         return made
@@ -312,8 +313,9 @@ class Editor:
             if takes != "nothing" or op != "eq":
                 new["op"] = op
             if takes != "nothing":
-                value = controls.read_value(form, "value", "number", had, leaf.get("value"))
-                new["value"] = controls.converted(value, "number", had, takes)
+                type_ = about.get("type", "number")
+                value = controls.read_value(form, "value", type_, had, leaf.get("value"))
+                new["value"] = controls.converted(value, type_, had, takes)
         if _may_last(kind) and new.get("op", "eq") == "eq" and (span := controls.read_span(form, "for")):
             new["for"] = span
         return new
@@ -327,6 +329,8 @@ class Editor:
         ops = {one["op"]: one.get("takes", "nothing") for one in about.get("operators", [])}
         if "gte" in ops:
             new |= {"op": "gte", "value": None}
+        elif "in" in ops:
+            new |= {"op": "in", "value": []}
         return new
 
 

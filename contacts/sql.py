@@ -13,7 +13,7 @@ Parameters are `%(now)s`; a rule or any queryset is put in as `{fragment}` by `f
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -78,6 +78,11 @@ class Statement:
             sql = sql.replace(f"{{{key}}}", one.sql)
             params = params | one.params
         return sql, params
+
+    def filled(self, **parts: "Statement") -> "Statement":
+        """This statement with others in their places, for whoever runs it without fragments."""
+        sql, _params = self._compose({key: Fragment(part.sql) for key, part in parts.items()}, {})
+        return replace(self, sql=sql)
 
     def run(self, *, fragments: dict[str, Fragment] | None = None, **params: Any) -> int:
         """Runs the statement; the number of rows that it says it touched."""

@@ -5,7 +5,7 @@ an export would say cannot drift apart. A plan is the same work, rolled back.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,12 +36,16 @@ BY_NAME = {section.name: section for section in SECTIONS}
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one object: created, changed (which of its keys), unchanged or published."""
+    """What became of one object: created, changed (which of its keys), unchanged or published.
+
+    `foreseen` says in a plan what it would do to people.
+    """
 
     section: str
     key: str
     what: str
     details: tuple[str, ...] = ()
+    foreseen: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         details = f": {', '.join(self.details)}" if self.details else ""
@@ -137,6 +141,14 @@ def _apply_section(section: Section, items: list[dict[str, Any]], before: dict[s
     return changes
 
 
+def _foreseen(change: Change, before: dict[str, dict[str, Any]], now: datetime) -> Change:
+    """A change with what it would do to people, once all that it names is there."""
+    foresee = BY_NAME[change.section].foresee
+    if foresee is None or change.what not in ("created", "changed"):
+        return change
+    return replace(change, foreseen=tuple(foresee(before.get(change.key), change.key, now)))
+
+
 def apply(
     documents: Iterable[dict[str, Any]], *, is_plan: bool = False, is_publish: bool = False, now: datetime, by=None
 ) -> list[Change]:
@@ -165,6 +177,7 @@ def apply(
                     if campaigns.definitions.publish_if_changed(data["key"], by=by, now=now):
                         changes.append(Change("journeys", data["key"], "published"))
             if is_plan:
+                changes = [_foreseen(change, before[change.section], now) for change in changes]
                 raise _Planned
     except _Planned:
         pass

@@ -1,16 +1,14 @@
 """The dossier: all that a rep should know of one person before he calls, read in a fixed number of queries."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import groupby
+from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Exists, F, OuterRef, Subquery, TextField
+from django.db.models import Exists, OuterRef, Subquery, TextField
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
-from django.utils.translation import get_language_info, ngettext
+from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
 
 from contacts import timeline
@@ -19,13 +17,8 @@ from leads.models import Lead, LeadQuerySet
 from leads.wording import in_language
 from messaging import reasons
 from messaging.models import Holdout, Message, SendingPolicy, Topic
-from scoring.models import ContactScore, ScoreModel
-from scoring.points import Fall, waterfall
+from scoring.waterfalls import Bar, Score, scores_of
 
-# The queries of a page must not grow with the number of scores.
-SCORES = 2
-RULES = 8
-DAYS = 10
 REASONS = 5
 MESSAGES = 12
 
@@ -33,36 +26,6 @@ _COLOURS = {
     "sent": "is-good", "pending": "is-info", "ready": "is-info", "sending": "is-info", "uncertain": "is-warn",
     "skipped": "is-warn", "failed": "is-bad",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What one rule gives to a score: its days, and where its bar begins and how long it is, in per cent."""
-
-    name: str
-    events: int
-    first_at: datetime
-    last_at: datetime
-    earned: float
-    worth: float
-    fading: str
-    days: list[Fall]
-    start: float
-    length: float
-    colour: str
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score now with its bars, one after the other, the largest first; `line` is where a person qualifies."""
-
-    model: ScoreModel
-    value: float
-    bars: list[Bar]
-    zero: float
-    start: float
-    length: float
-    line: float | None
 
 
 @dataclass(frozen=True)
@@ -124,82 +87,6 @@ def _language(code: str) -> str:
         return str(get_language_info(code)["name_translated"])
     except KeyError:
         return code
-
-
-# Why this score ------------------------------------------------------------------------------------------------------
-
-
-def scores_of(contact: Contact, now: datetime) -> list[Score]:
-    """The scores that say most of a contact, with each point they are made of; first the one furthest over its line."""
-    rows = (
-        ContactScore.objects.filter(contact=contact)
-        .select_related("model")
-        .order_by((F("value") - F("model__qualify_at")).desc(nulls_last=True), "-value", "model__key")[:SCORES]
-    )
-    return [_score(row.model, waterfall(contact, row.model, now)) for row in rows]
-
-
-def _score(model: ScoreModel, falls: list[Fall]) -> Score:
-    rules = sorted(
-        ([*days] for _key, days in groupby(sorted(falls, key=lambda fall: fall.rule), key=lambda fall: fall.rule)),
-        key=lambda days: -_worth(days),
-    )
-    value = _worth(falls)
-    floor = min(value, 0)
-    top = max(sum(_worth(days) for days in rules if _worth(days) > 0), model.qualify_at or 0, 1)
-    # A little air on the right, so that the mark is seen where it is the highest.
-    scale = 96 / (top - floor)
-    shown, rest = (rules, []) if len(rules) <= RULES else (rules[: RULES - 1], rules[RULES - 1 :])
-    bars, reached = [], 0.0
-    for days in shown:
-        bars.append(_bar(days[0].name, days, reached - floor, scale))
-        reached += _worth(days)
-    if rest:
-        days = [fall for days in rest for fall in days]
-        bars.append(_bar(_("Everything else"), days, reached - floor, scale))
-    return Score(
-        model=model,
-        value=value,
-        bars=bars,
-        zero=round(-floor * scale, 2),
-        start=round((min(value, 0) - floor) * scale, 2),
-        length=round(abs(value) * scale, 2),
-        line=None if model.qualify_at is None else round((model.qualify_at - floor) * scale, 2),
-    )
-
-
-def _bar(name: str, days: list[Fall], reached: float, scale: float) -> Bar:
-    worth = _worth(days)
-    return Bar(
-        name=name,
-        events=sum(fall.events for fall in days),
-        first_at=min(fall.first_at for fall in days),
-        last_at=max(fall.last_at for fall in days),
-        earned=sum(fall.earned for fall in days),
-        worth=worth,
-        fading=_fading({fall.half_life for fall in days}),
-        days=sorted((fall for fall in days if fall.events), key=lambda fall: fall.last_at, reverse=True)[:DAYS],
-        start=round((reached + min(worth, 0)) * scale, 2),
-        length=round(abs(worth) * scale, 2),
-        colour="is-good" if worth >= 0 else "is-bad",
-    )
-
-
-def _worth(falls: Iterable[Fall]) -> float:
-    return sum(fall.worth for fall in falls)
-
-
-def _fading(half_lives: set[timedelta | None]) -> str:
-    """How points fade, in words; empty where they do not, or not all alike."""
-    half_life = half_lives.pop() if len(half_lives) == 1 else None
-    if half_life is None:
-        return ""
-    if half_life < timedelta(days=2):
-        hours = round(half_life / timedelta(hours=1))
-        return ngettext("halves every %(count)d hour", "halves every %(count)d hours", hours) % {"count": hours}
-    return ngettext("halves every %(count)d day", "halves every %(count)d days", half_life.days) % {
-        "count": half_life.days
-    }
 
 
 # What they allow -----------------------------------------------------------------------------------------------------

@@ -1,18 +1,32 @@
 """REST resources of this app."""
 
 from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.response import Response
 
+from contacts.definitions import DefinitionError
 from contacts.models import Contact
+from contacts.moments import as_of
 from contacts.parameters import IdFilter
 from contacts.rest import Resource
 from scoring.backtest_api import NEEDS as BACKTEST_NEEDS
 from scoring.backtest_api import PARAMETERS as BACKTEST_PARAMETERS
 from scoring.backtest_api import BacktestActions
-from scoring.models import ContactScore
+from scoring.definitions import drafted
+from scoring.explaining import explain_score
+from scoring.grades import count_grades
+from scoring.models import ContactScore, GradeMatrix
 from scoring.prediction_api import Predictions
+from scoring.waterfalls import curve_of
+from scoring.whatif import as_json, what_if
 
 
 class ScoreFilters(filters.FilterSet):
@@ -35,11 +49,57 @@ class ScoreSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class PointsSerializer(serializers.Serializer):
+    """What one rule gave on one day, and what was left of it."""
+
+    rule = serializers.CharField()
+    day = serializers.DateField()
+    events = serializers.IntegerField()
+    earned = serializers.FloatField()
+    worth_now = serializers.FloatField()
+    half_life = serializers.CharField(allow_null=True)
+    touchpoints = serializers.ListField(child=serializers.IntegerField())
+
+
+class InstantSerializer(serializers.Serializer):
+    at = serializers.DateTimeField()
+    value = serializers.FloatField()
+
+
+class WaterfallSerializer(serializers.Serializer):
+    """A score at an instant, with the points that it is made of, and its way there and on from day to day."""
+
+    contact = serializers.IntegerField()
+    score = serializers.CharField()
+    at = serializers.DateTimeField()
+    value = serializers.FloatField()
+    qualified_at = serializers.FloatField(allow_null=True, help_text="points from which people are qualified")
+    is_over = serializers.BooleanField(help_text="as of the last tick")
+    falls_under_at = serializers.DateTimeField(allow_null=True, help_text="if nothing more happens")
+    points = PointsSerializer(many=True)
+    curve = InstantSerializer(many=True)
+
+
+class WhatIfSerializer(serializers.Serializer):
+    """What saving a score would change; an outcome is null where there is no such answer, or none in time."""
+
+    is_estimate = serializers.BooleanField()
+    is_late = serializers.BooleanField()
+    at_once = serializers.DictField(allow_null=True)
+    recounted = serializers.DictField(allow_null=True)
+
+
 class Scores(BacktestActions, ListModelMixin, RetrieveModelMixin, Resource):
     """Where each contact stood at `computed_at`; points fade from then on. Ask a rule for the score of this moment."""
 
-    needs = {"list": "read", "retrieve": "read", **BACKTEST_NEEDS}
-    parameters = {**BACKTEST_PARAMETERS}
+    needs = {
+        "list": "read",
+        "retrieve": "read",
+        "waterfall": "read",
+        "what_if": "read scoring.change_scoremodel",
+        **BACKTEST_NEEDS,
+    }
+    parameters = {"waterfall": ("at",), **BACKTEST_PARAMETERS}
     filterset_class = ScoreFilters
     serializer_class = ScoreSerializer
     queryset = ContactScore.objects.none()
@@ -50,5 +110,77 @@ class Scores(BacktestActions, ListModelMixin, RetrieveModelMixin, Resource):
             return scores
         return scores.filter(contact__in=Contact.objects.visible_to(self.request.user))
 
+    @extend_schema(
+        responses=WaterfallSerializer,
+        filters=False,
+        parameters=[OpenApiParameter("at", str, description="an instant, a day (its end), or so long ago, as -14d")],
+    )
+    @action(detail=True, pagination_class=None)
+    def waterfall(self, request, pk):
+        """Why this score is what it is, or was at any instant: every point with its day and its events."""
+        standing = self.get_object()
+        try:
+            at = as_of(request.query_params.get("at", ""), timezone.now())
+        except (ValueError, OverflowError) as error:
+            raise ValidationError({"at": str(error)}) from None
+        told = explain_score(standing.contact, standing.model.key, at)
+        curve = [{"at": instant, "value": round(value, 4)} for instant, value in curve_of(standing, at)]
+        return Response({"contact": standing.contact_id, **told, "curve": curve})
 
-ROUTES: dict[str, type] = {"scores": Scores, "predictions": Predictions}
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=WhatIfSerializer, filters=False)
+    @action(detail=False, methods=["post"], url_path="what-if", pagination_class=None)
+    def what_if(self, request):
+        """Whom a score, written as in a file, would move over its line and under it, were it saved. Nothing is."""
+        if not isinstance(request.data, dict):
+            raise ValidationError(_("The body must be a score, as in a file of definitions."))
+        try:
+            draft = drafted(request.data)
+        except DefinitionError as error:
+            raise ValidationError({error.path or "score": error.message}) from None
+        return Response(as_json(what_if(draft, request.user, timezone.now())))
+
+
+class GradeSerializer(serializers.ModelSerializer):
+    fit = serializers.CharField(source="fit.key", read_only=True)
+    engagement = serializers.CharField(source="engagement.key", read_only=True)
+
+    class Meta:
+        model = GradeMatrix
+        fields = ["key", "name", "fit", "engagement", "fit_from", "engagement_from", "grades"]
+        read_only_fields = fields
+
+
+class CountedGradeSerializer(GradeSerializer):
+    people = serializers.DictField(
+        child=serializers.IntegerField(), read_only=True, allow_null=True,
+        help_text="how many people each grade has now, of those whom the user may see; null: it took too long",
+    )  # fmt: skip
+
+    class Meta(GradeSerializer.Meta):
+        fields = [*GradeSerializer.Meta.fields, "people"]
+
+
+class Grades(ListModelMixin, RetrieveModelMixin, Resource):
+    """Grade matrices. Whose grade is A1 is asked by a rule, `{grade: product, op: eq, value: A1}`."""
+
+    needs = {
+        "list": "read scoring.view_gradematrix",
+        "retrieve": "read scoring.view_gradematrix scoring.view_contactscore",
+    }
+    lookup_field = "key"
+    lookup_value_regex = "[-a-zA-Z0-9_]{1,64}"
+    serializer_class = GradeSerializer
+    queryset = GradeMatrix.objects.select_related("fit", "engagement")
+
+    def get_serializer_class(self):
+        return CountedGradeSerializer if self.action == "retrieve" else GradeSerializer
+
+    @extend_schema(responses=CountedGradeSerializer)
+    def retrieve(self, request, key):
+        """A matrix with the number of people of each grade."""
+        matrix = self.get_object()
+        matrix.people = count_grades(matrix, request.user, timezone.now())
+        return Response(self.represent(matrix))
+
+
+ROUTES: dict[str, type] = {"scores": Scores, "grades": Grades, "predictions": Predictions}

@@ -1,16 +1,20 @@
 """Scores and stage rules as code."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from contacts.definitions import DefinitionError, Section, check_keys, checked_rule, one_of, text, without_defaults
 from contacts.durations import format_duration, parse_duration
 from contacts.rules import RuleError
 from contacts.stages import STAGES
-from scoring.models import ScoreModel, ScoreRule, StageRule
+from scoring.models import GradeMatrix, ScoreGroup, ScoreModel, ScoreRule, StageRule
+from scoring.models.grades import MOST_BOUNDS
 from scoring.points import check_when
+from scoring.whatif import Draft, in_sentences, what_if
 
 
 def _read_scores() -> dict[str, dict[str, Any]]:
@@ -22,6 +26,10 @@ def _read_scores() -> dict[str, dict[str, Any]]:
                 "kind": model.kind,
                 "qualify_at": model.qualify_at,
                 "hysteresis": model.hysteresis,
+                "groups": [
+                    without_defaults({"key": group.key, "name": group.name, "cap_per_day": group.cap_per_day}, name="")
+                    for group in model.groups.order_by("key")
+                ],
                 "rules": [
                     without_defaults(
                         {
@@ -31,17 +39,20 @@ def _read_scores() -> dict[str, dict[str, Any]]:
                             "points": rule.points,
                             "half_life": rule.half_life and format_duration(rule.half_life),
                             "cap_per_day": rule.cap_per_day,
+                            "group": rule.group and rule.group.key,
                         },
                         name="",
                         half_life=None,
                         cap_per_day=None,
+                        group=None,
                     )
-                    for rule in model.rules.filter(is_active=True).order_by("key")
+                    for rule in model.rules.filter(is_active=True).order_by("key").select_related("group")
                 ],
             },
             name="",
             qualify_at=None,
             hysteresis=5.0,
+            groups=[],
         )
         for model in ScoreModel.objects.order_by("key").prefetch_related("rules")
     }
@@ -69,7 +80,7 @@ def _prepare_scores(items: list[dict[str, Any]]) -> None:
 
 
 def _write_score(data: dict[str, Any]) -> None:
-    check_keys(data, required=["key", "rules"], optional=["name", "kind", "qualify_at", "hysteresis"])
+    check_keys(data, required=["key", "rules"], optional=["name", "kind", "qualify_at", "hysteresis", "groups"])
     model, _ = ScoreModel.objects.update_or_create(
         key=data["key"],
         defaults={
@@ -79,10 +90,14 @@ def _write_score(data: dict[str, Any]) -> None:
             "hysteresis": 5.0 if data.get("hysteresis") is None else _number(data, "hysteresis") or 0.0,
         },
     )
+    groups = _write_groups(model, data.get("groups") or [])
     keys = []
     for index, rule in enumerate(data["rules"]):
         path = f"rules[{index}]"
-        check_keys(rule, required=["key", "when", "points"], optional=["name", "half_life", "cap_per_day"], path=path)
+        optional = ["name", "half_life", "cap_per_day", "group"]
+        check_keys(rule, required=["key", "when", "points"], optional=optional, path=path)
+        if rule.get("group") is not None:
+            _check_group(rule["group"], groups, path)
         try:
             half_life = parse_duration(rule["half_life"]) if rule.get("half_life") else None
         except ValueError as error:
@@ -97,11 +112,36 @@ def _write_score(data: dict[str, Any]) -> None:
                 "points": _number(rule, "points", f"{path}.") or 0.0,
                 "half_life": half_life,
                 "cap_per_day": _number(rule, "cap_per_day", f"{path}."),
+                "group": groups.get(rule.get("group")),
                 "is_active": True,
             },
         )
     # A rule that left the file earns no more; what it earned stays in the ledger.
     model.rules.exclude(key__in=keys).update(is_active=False)
+    model.groups.exclude(key__in=groups).delete()
+
+
+def _check_group(key: Any, groups: dict[str, ScoreGroup], path: str) -> None:
+    if key not in groups:
+        known = ", ".join(groups) or "none"
+        raise DefinitionError(f"{path}.group", f"must be one of the groups of this score ({known}), not {key!r}.")
+
+
+def _write_groups(model: ScoreModel, items: list[dict[str, Any]]) -> dict[str, ScoreGroup]:
+    """The groups of rules that a file names, by key."""
+    groups = {}
+    for index, data in enumerate(items):
+        path = f"groups[{index}]"
+        if model.kind == "fit":
+            raise DefinitionError(path, "is for engagement; what a rule of fit gives has no day.")
+        check_keys(data, required=["key", "cap_per_day"], optional=["name"], path=path)
+        cap = _number(data, "cap_per_day", f"{path}.")
+        if cap is None or cap < 0:
+            raise DefinitionError(f"{path}.cap_per_day", "must be a number that is not negative.")
+        groups[data["key"]] = ScoreGroup.objects.update_or_create(
+            model=model, key=data["key"], defaults={"name": text(data, "name"), "cap_per_day": cap}
+        )[0]
+    return groups
 
 
 def _read_stages() -> dict[str, dict[str, Any]]:
@@ -114,8 +154,79 @@ def _write_stage(data: dict[str, Any]) -> None:
     StageRule.objects.update_or_create(stage=data["stage"], defaults={"rule": checked_rule(data["rule"], "rule")})
 
 
+def drafted(data: dict[str, Any]) -> Draft:
+    """A score as in a file, as it would be saved: written, read and rolled back. Raises DefinitionError."""
+    key = data.get("key")
+    if not isinstance(key, str) or not key:
+        raise DefinitionError("key", "is missing.")
+    was = ScoreModel.objects.filter(key=key).first()
+    with transaction.atomic():
+        if was is None:
+            _prepare_scores([data])
+        _write_score(data)
+        model = ScoreModel.objects.get(key=key)
+        draft = Draft(model, list(model.rules.select_related("group")), list(model.groups.all()), was)
+        transaction.set_rollback(True)
+    return draft
+
+
+def _foresee_score(before: dict[str, Any] | None, key: str, now: datetime) -> list[str]:
+    """What a score that a plan has written would change, against how it was before."""
+    model = ScoreModel.objects.get(key=key)
+    was = None
+    if before is not None:
+        line = {"qualify_at": before.get("qualify_at"), "hysteresis": before.get("hysteresis", 5.0)}
+        was = ScoreModel(pk=model.pk, key=key, kind=model.kind, **line)
+    rules = list(model.rules.select_related("group"))
+    return in_sentences(what_if(Draft(model, rules, list(model.groups.all()), was), None, now))
+
+
+def _read_grades() -> dict[str, dict[str, Any]]:
+    return {
+        matrix.key: without_defaults(
+            {
+                "key": matrix.key,
+                "name": matrix.name,
+                "fit": matrix.fit.key,
+                "engagement": matrix.engagement.key,
+                "fit_from": matrix.fit_from,
+                "engagement_from": matrix.engagement_from,
+            },
+            name="",
+        )
+        for matrix in GradeMatrix.objects.order_by("key").select_related("fit", "engagement")
+    }
+
+
+def _write_grade(data: dict[str, Any]) -> None:
+    check_keys(data, required=["key", "fit", "engagement", "fit_from", "engagement_from"], optional=["name"])
+    scores = {kind: _score_of_kind(data, kind) for kind in ("fit", "engagement")}
+    bounds = {name: _bounds(data, name) for name in ("fit_from", "engagement_from")}
+    GradeMatrix.objects.update_or_create(key=data["key"], defaults={"name": text(data, "name"), **scores, **bounds})
+
+
+def _score_of_kind(data: dict[str, Any], kind: str) -> ScoreModel:
+    score = ScoreModel.objects.filter(key=text(data, kind), kind=kind).first()
+    if score is None:
+        raise DefinitionError(kind, f"must be a score of the kind {kind}, not {data[kind]!r}.")
+    return score
+
+
+def _bounds(data: dict[str, Any], name: str) -> list[float]:
+    """From one to eight numbers, each smaller than the one before it."""
+    bounds = data[name]
+    if not isinstance(bounds, list) or not 1 <= len(bounds) <= MOST_BOUNDS:
+        raise DefinitionError(name, f"must be a list of one to {MOST_BOUNDS} numbers, not {bounds!r}.")
+    numbers = [_number({f"{name}[{place}]": one}, f"{name}[{place}]") for place, one in enumerate(bounds)]
+    for place, number in enumerate(numbers):
+        if number is None or (place and number >= (numbers[place - 1] or 0.0)):
+            raise DefinitionError(name, f"must be numbers, each smaller than the one before it, not {bounds!r}.")
+    return [number for number in numbers if number is not None]
+
+
 SECTIONS = [
-    Section("scores", _read_scores, _write_score, _prepare_scores),
+    Section("scores", _read_scores, _write_score, _prepare_scores, _foresee_score),
+    Section("grades", _read_grades, _write_grade),
     Section("stages", _read_stages, _write_stage, key="stage"),
 ]
 

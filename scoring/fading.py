@@ -1,4 +1,4 @@
-"""When the clock turns the answer to a question about a score: points fade, so scores fall, and penalties lift."""
+"""When the clock turns the answer to a question about a score or a grade: points fade, and penalties lift."""
 
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from django.db.models.functions import Coalesce, Least
 
 from contacts.rules import RuleError, has_time, parse
 from contacts.turning import CannotSay
+from scoring.gradeleaf import GradeIs
 from scoring.leaf import ScoreIs
 from scoring.models import ScoreEntry, ScoreRule
 from scoring.points import worth_at
@@ -21,21 +22,36 @@ def next_turn_of_score(leaf: ScoreIs, now: datetime) -> Any:
 
     Raises CannotSay where some rule of the score is about time itself: its points come and go by the clock.
     """
-    for when in ScoreRule.objects.filter(model__key=leaf.score).values_list("when", flat=True):
+    values = leaf.condition.value
+    return _turn(leaf.score, [float(value) for value in (values if isinstance(values, tuple) else (values,))], now)
+
+
+def next_turn_of_grade(leaf: GradeIs, now: datetime) -> Any:
+    """When one of the two scores of a grade meets one of its bounds, as an expression over Contact.
+
+    Raises CannotSay as a score does.
+    """
+    matrix = leaf.matrix
+    turns = [_turn(score.key, matrix.bounds_of(score.pk), now) for score in (matrix.fit, matrix.engagement)]
+    return Least(*turns)
+
+
+def _turn(score: str, lines: list[float], now: datetime) -> Subquery:
+    """When a score meets the first of some lines."""
+    for when in ScoreRule.objects.filter(model__key=score).values_list("when", flat=True):
         try:
             if has_time(parse(when)):
-                raise CannotSay(f"{leaf.score} has a rule about time.")
+                raise CannotSay(f"{score} has a rule about time.")
         except RuleError:
-            raise CannotSay(f"{leaf.score} has a rule that cannot be read.") from None
-    mine = ScoreEntry.objects.filter(contact_id=OuterRef("pk"), rule__model__key=leaf.score).order_by()
-    values = leaf.condition.value
+            raise CannotSay(f"{score} has a rule that cannot be read.") from None
+    mine = ScoreEntry.objects.filter(contact_id=OuterRef("pk"), rule__model__key=score).order_by()
     turns = [
         Case(
-            When(worth__gte=float(value), then=_meets(float(value), 1, now)),
-            default=_meets(float(value), -1, now),
+            When(worth__gte=line, then=_meets(line, 1, now)),
+            default=_meets(line, -1, now),
             output_field=DateTimeField(),
         )
-        for value in (values if isinstance(values, tuple) else (values,))
+        for line in lines
     ]
     found = (
         mine.values("contact_id")

@@ -4,14 +4,15 @@ The ledger (`ScoreEntry`) is the truth, `ContactScore` where it stood when it wa
 writes either.
 
 - A crossing is a difference between two ticks: a score that fell and rose again before any tick saw it did not cross.
-- A score that rises by itself, because negative points fade, is noticed at the contact's next points.
+- Who crosses by the clock alone, down as points fade or up as penalties do, crosses at the instant that was computed
+  when the ledger last changed (`falls_at`, `rises_at`); the tick that follows says so.
 - An edited engagement rule counts from then on: history keeps the points and half-life by which it was booked, only the
   days that get new events are booked anew. `rebuild` recounts a model from all touchpoints.
 - An edited fit rule, threshold or hysteresis, and a rule added or deleted, counts for everybody at the next tick.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import structlog
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import EmptyResultSet
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import BigIntegerField, Case, DateTimeField, F, FloatField, Func, QuerySet, Value, When
 from django.utils.translation import gettext as _
 
@@ -33,7 +34,10 @@ from scoring.models import ScoreModel, ScoreRule
 log = structlog.get_logger(__name__)
 SQL = load(__file__)
 
+_BOOK_DAYS = Fragment(SQL["book_days"].sql)
 _NOBODY = Fragment("SELECT 0::bigint AS id, 0::bigint AS rule_id WHERE false")
+# So many touchpoints at once are a crowd: see _size_up.
+CROWD = 5_000
 # How often fit rules that look at the calendar are asked of everybody.
 SWEEP_EVERY = timedelta(hours=1)
 
@@ -78,23 +82,47 @@ def score(now: datetime, after: int, upto: int) -> int:
     """The tick's step: books what the window's touchpoints earned, then says who crossed. Counts the crossings."""
     models = list(ScoreModel.objects.prefetch_related("rules"))
     changed: set[int] = set()
+    if upto - after >= CROWD:
+        _size_up()
     if upto > after:
         window = Touchpoint.objects.filter(id__gt=after, id__lte=upto)
         rules = [rule for model in models if model.kind == "engagement" for rule in model.rules.all()]
-        changed |= _book(rules, window, now)
+        changed |= book(rules, window, now)
         changed |= _rebook_rejudged(rules, after, upto, now)
         changed |= set(window.filter(kind="contact.merged").values_list("contact_id", flat=True))
         touched = Contact.objects.living().filter(pk__in=window.values("contact_id"))
-        changed |= _book_fit([model for model in models if model.kind == "fit"], touched, now)
+        changed |= book_fit([model for model in models if model.kind == "fit"], touched, now)
     edited = [model for model in models if model.applied != definition(model) or model.is_recount_asked]
     for model in edited:
         if model.is_recount_asked:
             _recount(model, now)
     due = [model for model in models if model.kind == "fit" and (model in edited or _is_due(model, now))]
-    changed |= _book_fit(due, Contact.objects.living(), now)
+    changed |= book_fit(due, Contact.objects.living(), now)
     for model in {*edited, *due}:
         ScoreModel.objects.filter(pk=model.pk).update(applied=definition(model), swept_at=now, is_recount_asked=False)
-    return SQL["stand"].run(now=now, contacts=sorted(changed), models=[model.pk for model in edited])
+    return _stand(changed, edited, now)
+
+
+def _stand(changed: set[int], models: Collection[ScoreModel], now: datetime) -> int:
+    """Says anew where these contacts stand, and everybody of these models, and who is due; counts the crossings."""
+    due = {contact for (contact,) in SQL["due"].rows(now=now)} - changed
+    asked = []
+    if changed or due:
+        asked.append(Fragment("SELECT unnest(%(contacts)s::bigint[]) AS id", {"contacts": sorted(changed | due)}))
+    if models:
+        asked.append(Fragment(SQL["everybody"].sql, {"models": [model.pk for model in models]}))
+        # Whoever crosses for another reason too crosses now.
+        due = set()
+    if not asked:
+        return 0
+    return SQL["stand"].run(fragments={"asked": join(" UNION ", asked)}, now=now, due=sorted(due))
+
+
+def _size_up() -> None:
+    """Makes ready for a crowd: after a first import the planner would take the tables for what they were before."""
+    with connection.cursor() as cursor:
+        for (table,) in SQL["size_up"].rows():
+            cursor.execute(f"ANALYZE {table}")
 
 
 def definition(model: ScoreModel) -> str:
@@ -126,7 +154,7 @@ def _changes_by_itself(rule: ScoreRule) -> bool:
         return True
 
 
-def _book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: datetime) -> set[int]:
+def book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: datetime) -> set[int]:
     """Books what touchpoints earned by engagement rules, all rules in one pass; the contacts whose ledger changed."""
     hits, names = [], Vocabulary()
     for rule in rules:
@@ -144,7 +172,8 @@ def _book(rules: Iterable[ScoreRule], touchpoints: QuerySet[Touchpoint], now: da
     found = found.annotate(
         rule_ids=Func(*hits, template="ARRAY[%(expressions)s]::bigint[]", output_field=ArrayField(BigIntegerField()))
     )
-    return {contact for (contact,) in SQL["book_points"].rows(fragments={"hits": fragment(found.order_by())})}
+    fragments = {"hits": fragment(found.order_by()), "book_days": _BOOK_DAYS}
+    return {contact for (contact,) in SQL["book_points"].rows(fragments=fragments)}
 
 
 def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: datetime) -> set[int]:
@@ -153,9 +182,10 @@ def _rebook_rejudged(rules: Iterable[ScoreRule], after: int, upto: int, now: dat
     if not rejudged:
         return set()
     gone = [pk for pk, is_machine in rejudged if is_machine]
-    changed = {contact for (contact,) in SQL["unbook_points"].rows(touchpoints=gone)}
+    unbooked = SQL["unbook_points"].rows(fragments={"book_days": _BOOK_DAYS}, touchpoints=gone)
+    changed = {contact for (contact,) in unbooked}
     if people := [pk for pk, is_machine in rejudged if not is_machine]:
-        changed |= _book(rules, Touchpoint.objects.filter(pk__in=people), now)
+        changed |= book(rules, Touchpoint.objects.filter(pk__in=people), now)
     return changed
 
 
@@ -164,7 +194,7 @@ def _say_broken(rule: ScoreRule, error: RuleError) -> None:
     log.warning("score_rule_broken", score=rule.model.key, rule=rule.key, reason=str(error))
 
 
-def _book_fit(models: Iterable[ScoreModel], contacts: QuerySet[Contact], now: datetime) -> set[int]:
+def book_fit(models: Iterable[ScoreModel], contacts: QuerySet[Contact], now: datetime) -> set[int]:
     """Asks the fit rules of models of some contacts; the contacts whose ledger changed."""
     rules = [rule for model in models for rule in model.rules.all()]
     if not rules:
@@ -200,7 +230,7 @@ def _recount(model: ScoreModel, now: datetime) -> None:
     """Empties a model's ledger; for engagement, books every touchpoint there is anew."""
     SQL["drop_entries"].run(model=model.pk)
     if model.kind == "engagement":
-        _book(model.rules.all(), Touchpoint.objects.filter(id__lte=head()), now)
+        book(model.rules.all(), Touchpoint.objects.filter(id__lte=head()), now)
 
 
 def rebuild(model: ScoreModel, now: datetime) -> int:
@@ -213,8 +243,8 @@ def rebuild(model: ScoreModel, now: datetime) -> int:
         hold_tick_lock()
         _recount(model, now)
         if model.kind == "fit":
-            _book_fit([model], Contact.objects.living(), now)
-        return SQL["stand"].run(now=now, contacts=[], models=[model.pk])
+            book_fit([model], Contact.objects.living(), now)
+        return _stand(set(), [model], now)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -232,7 +262,15 @@ def score_at(model: ScoreModel, contact_ids: Iterable[int] | None, at: datetime)
 
 def waterfall(contact: Contact, model: ScoreModel, now: datetime) -> list[Fall]:
     """Each row of a contact's ledger with what is left of it at `now`, the most first; these add up to the score."""
-    return [Fall(*row) for row in SQL["waterfall"].rows(model=model.pk, contact=contact.pk, now=now)]
+    return waterfalls(contact, [model], now)[model.pk]
+
+
+def waterfalls(contact: Contact, models: Iterable[ScoreModel], now: datetime) -> dict[int, list[Fall]]:
+    """The waterfalls of several scores in one query, by their ids."""
+    found: dict[int, list[Fall]] = {model.pk: [] for model in models}
+    for model, *row in SQL["waterfall"].rows(models=list(found), contact=contact.pk, now=now):
+        found[model].append(Fall(*row))
+    return found
 
 
 def worth_at(at: datetime) -> Func:

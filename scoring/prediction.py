@@ -124,6 +124,11 @@ class Prediction:
         return round(100 * self.value)
 
     @property
+    def in_short(self) -> str:
+        """For a chip."""
+        return _("%(percent)d %% to become a customer") % {"percent": self.percent}
+
+    @property
     def says(self) -> str:
         told = ngettext(
             "%(percent)d %% chance to become a customer within %(days)d day",

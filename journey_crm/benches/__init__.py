@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier
 
 # In the order in which an event would meet them.
 NAMES = (
-    "ingest", "tick_ingest", "upsert", "import", "segment_full", "segment_incremental", "advance", "journeys",
+    "ingest", "tick_ingest", "upsert", "import", "score", "segment_full", "segment_incremental", "advance", "journeys",
     "arbitrate", "deliver", "relay", "clicks", "opens", "unsubscribe",
 )  # fmt: skip
 

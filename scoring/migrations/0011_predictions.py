@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contacts', '0021_unknown_zones'),
-        ('scoring', '0004_fewer_indexes'),
+        ('scoring', '0007_grades'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

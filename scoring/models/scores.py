@@ -37,6 +37,30 @@ class ScoreModel(models.Model):
         return self.name or self.key
 
 
+class ScoreGroup(models.Model):
+    """Rules that share one cap: together they give a contact at most so many points a day (UTC).
+
+    Points and penalties are capped each on their own side: a group of 20 gives at most 20 and takes at most 20.
+    """
+
+    model = models.ForeignKey(ScoreModel, models.CASCADE, related_name="groups", verbose_name=_("score"))
+    key = models.SlugField(_("key"), max_length=64)
+    name = models.TextField(_("name"), blank=True, default="")
+    cap_per_day = models.FloatField(_("at most a day"), help_text=_("points of all its rules together"))
+
+    class Meta:
+        verbose_name = _("group of score rules")
+        verbose_name_plural = _("groups of score rules")
+        ordering = ["model", "key"]
+        constraints = [
+            models.UniqueConstraint(name="score_group_key_once", fields=["model", "key"]),
+            models.CheckConstraint(name="group_cap_is_not_negative", condition=Q(cap_per_day__gte=0)),
+        ]
+
+    def __str__(self):
+        return self.name or self.key
+
+
 class ScoreRule(models.Model):
     """What earns points. `when` is a `did` leaf for engagement (asked of each touchpoint) or any rule for fit."""
 
@@ -47,6 +71,16 @@ class ScoreRule(models.Model):
     points = models.FloatField(_("points"))
     half_life = models.DurationField(_("half-life"), null=True, blank=True, help_text=_("empty: never fades"))
     cap_per_day = models.FloatField(_("at most a day"), null=True, blank=True)
+    # Of the same score: the schema has a second foreign key that says so (migration 0005).
+    group = models.ForeignKey(
+        ScoreGroup,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="rules",
+        verbose_name=_("group"),
+        help_text=_("rules that share a cap"),
+    )
     is_active = models.BooleanField(_("active"), default=True)
 
     class Meta:
@@ -79,26 +113,33 @@ class ScoreEntry(models.Model):
     The row keeps the half-life by which it was booked, so an edited rule counts from then on and history stays.
     """
 
-    # The unique constraint is index enough; each further one costs every booking a quarter.
-    contact = models.ForeignKey(Contact, models.CASCADE, related_name="score_entries", db_index=False)
+    # The unique constraint is index enough; each further one costs every booking a quarter. Nothing checks the contact
+    # row by row, which costs as much again: whoever has an entry has a ContactScore, and there it is checked.
+    contact = models.ForeignKey(
+        Contact, models.CASCADE, related_name="score_entries", db_constraint=False, db_index=False
+    )
     rule = models.ForeignKey(ScoreRule, models.CASCADE, related_name="entries", db_index=False)
     day = models.DateField()
     points = models.FloatField()
     weight = models.FloatField()
     half_life = models.DurationField(null=True)
     touchpoint_ids = ArrayField(models.BigIntegerField(), default=list)
-    # Each event's instant and what it gave (0 once the day's cap is reached), in step with touchpoint_ids, by instant.
+    # Each event's instant and what it gave (0 once a cap is reached), in step with touchpoint_ids, by instant.
     occurred_ats = ArrayField(models.DateTimeField(), default=list)
     event_points = ArrayField(models.FloatField(), default=list)
 
     class Meta:
         verbose_name = _("score entry")
         verbose_name_plural = _("score ledger")
-        constraints = [models.UniqueConstraint(name="score_entry_once_a_day", fields=["contact", "rule", "day"])]
+        # In this order booking finds all that a day holds by one look.
+        constraints = [models.UniqueConstraint(name="score_entry_of_a_day_once", fields=["contact", "day", "rule"])]
 
 
 class ContactScore(models.Model):
-    """Where a contact stood at `computed_at`, and when it falls under the threshold if nothing more happens."""
+    """Where a contact stood at `computed_at`, and when it crosses the threshold by itself if nothing more happens.
+
+    Over it, it falls as points fade; under it, it rises where penalties fade sooner than points.
+    """
 
     contact = models.ForeignKey(
         Contact, models.CASCADE, related_name="scores", db_index=False, verbose_name=_("contact")
@@ -110,6 +151,7 @@ class ContactScore(models.Model):
     computed_at = models.DateTimeField(_("computed"))
     is_over = models.BooleanField(_("over the threshold"), default=False, db_default=False)
     falls_at = models.DateTimeField(_("falls under it"), null=True)
+    rises_at = models.DateTimeField(_("rises over it"), null=True)
 
     class Meta:
         verbose_name = _("contact's score")
@@ -118,4 +160,5 @@ class ContactScore(models.Model):
         indexes = [
             models.Index(fields=["model", "-value"], name="contact_score_value"),
             models.Index(fields=["falls_at"], name="contact_score_falls", condition=Q(falls_at__isnull=False)),
+            models.Index(fields=["rises_at"], name="contact_score_rises", condition=Q(rises_at__isnull=False)),
         ]

@@ -1,48 +1,25 @@
 -- settle_ledger --
--- In a merge: books a day on which several of those who become one earned points by one rule as the one day it is, into
--- the row that stays; the others are dropped by the merge itself.
-WITH mine AS (
-    SELECT entry.id, coalesce(pair.survivor, entry.contact_id) AS contact_id, entry.rule_id, entry.day,
-        entry.touchpoint_ids, entry.occurred_ats, pair.loser IS NOT NULL AS is_loser
+-- In a merge: books a day on which several of those who become one earned points, by one rule or by rules of one group,
+-- as the one day it is, into rows of the one who stays; the others' are dropped by the merge itself.
+WITH pots AS (
+    SELECT id AS rule_id, coalesce(-group_id, id) AS pot FROM scoring_scorerule
+), mine AS MATERIALIZED (
+    SELECT coalesce(pair.survivor, entry.contact_id) AS contact_id, entry.contact_id AS whose, entry.rule_id, pots.pot,
+        entry.day, entry.touchpoint_ids, entry.occurred_ats
     FROM scoring_scoreentry entry
+    JOIN pots USING (rule_id)
     LEFT JOIN pair ON pair.loser = entry.contact_id
     WHERE entry.contact_id IN (SELECT loser FROM pair UNION SELECT survivor FROM pair)
         AND cardinality(entry.touchpoint_ids) > 0
-), clashing AS (
-    SELECT contact_id, rule_id, day, (array_agg(id ORDER BY is_loser, id))[1] AS keeper
-    FROM mine
-    GROUP BY contact_id, rule_id, day
-    HAVING count(*) > 1
+), shared AS (
+    SELECT contact_id, pot, day FROM mine GROUP BY contact_id, pot, day HAVING min(whose) < max(whose)
 ), events AS (
-    SELECT DISTINCT clashing.keeper, clashing.rule_id, clashing.day, event.id, event.occurred_at
-    FROM clashing
-    JOIN mine USING (contact_id, rule_id, day)
+    SELECT DISTINCT contact_id, mine.rule_id, day, event.id, event.occurred_at
+    FROM shared
+    JOIN mine USING (contact_id, pot, day)
     CROSS JOIN LATERAL unnest(mine.touchpoint_ids, mine.occurred_ats) AS event (id, occurred_at)
-), earned AS (
-    SELECT events.keeper, events.day, events.id, events.occurred_at, rule.half_life,
-        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
-            abs(rule.points),
-            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
-                PARTITION BY events.keeper ORDER BY events.occurred_at, events.id
-            ) - 1)
-        )) END AS points
-    FROM events JOIN scoring_scorerule rule ON rule.id = events.rule_id
-), booked AS (
-    SELECT keeper, sum(points) AS points,
-        sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
-            date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END
-        ) AS weight,
-        half_life, array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids,
-        array_agg(occurred_at ORDER BY occurred_at, id) AS occurred_ats,
-        array_agg(points ORDER BY occurred_at, id) AS event_points
-    FROM earned
-    GROUP BY keeper, half_life
-)
-UPDATE scoring_scoreentry entry
-SET points = booked.points, weight = booked.weight, half_life = booked.half_life,
-    touchpoint_ids = booked.touchpoint_ids, occurred_ats = booked.occurred_ats, event_points = booked.event_points
-FROM booked
-WHERE entry.id = booked.keeper
+), {book_days}
+SELECT count(*) FROM booked
 
 -- settle_scores --
 -- In a merge: adds up the one ledger that several become, in the row that stays, and lets the next tick look at the
@@ -77,20 +54,24 @@ WITH mine AS (
 )
 UPDATE scoring_contactscore score
 SET value = sums.value, computed_at = %(now)s, is_over = sums.is_over,
-    falls_at = CASE WHEN sums.is_over THEN %(now)s END
+    falls_at = CASE WHEN sums.is_over THEN %(now)s END, rises_at = CASE WHEN NOT sums.is_over THEN %(now)s END
 FROM sums
 WHERE score.id = sums.keeper
 
 -- part_ledger --
 -- In an undone merge: gives each event of the two to whom its touchpoint belongs, and books their days anew where that
 -- changes them. An event whose touchpoint is gone stays with whose row had it.
-WITH mine AS MATERIALIZED (
-    SELECT entry.id, entry.contact_id, entry.rule_id, entry.day, entry.touchpoint_ids, entry.occurred_ats,
+WITH pots AS (
+    SELECT id AS rule_id, coalesce(-group_id, id) AS pot FROM scoring_scorerule
+), mine AS MATERIALIZED (
+    SELECT entry.id, entry.contact_id, entry.rule_id, pots.pot, entry.day, entry.touchpoint_ids, entry.occurred_ats,
         pair.loser, pair.survivor
-    FROM pair JOIN scoring_scoreentry entry ON entry.contact_id IN (pair.loser, pair.survivor)
+    FROM pair
+    JOIN scoring_scoreentry entry ON entry.contact_id IN (pair.loser, pair.survivor)
+    JOIN pots USING (rule_id)
     WHERE cardinality(entry.touchpoint_ids) > 0
-), events AS (
-    SELECT mine.rule_id, mine.day, event.id, min(event.occurred_at) AS occurred_at,
+), parted AS MATERIALIZED (
+    SELECT mine.rule_id, mine.pot, mine.day, event.id, min(event.occurred_at) AS occurred_at,
         coalesce(
             min(touchpoint.contact_id) FILTER (WHERE touchpoint.contact_id IN (mine.loser, mine.survivor)),
             min(mine.loser) FILTER (WHERE mine.contact_id = mine.loser),
@@ -99,44 +80,23 @@ WITH mine AS MATERIALIZED (
     FROM mine
     CROSS JOIN LATERAL unnest(mine.touchpoint_ids, mine.occurred_ats) AS event (id, occurred_at)
     LEFT JOIN contacts_touchpoint touchpoint ON touchpoint.id = event.id
-    GROUP BY mine.rule_id, mine.day, event.id
-), parted AS (
-    SELECT contact_id, rule_id, day, array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids
-    FROM events GROUP BY contact_id, rule_id, day
-), fresh AS (
-    SELECT parted.contact_id, parted.rule_id, parted.day
-    FROM parted LEFT JOIN mine USING (contact_id, rule_id, day)
-    WHERE mine.touchpoint_ids IS DISTINCT FROM parted.touchpoint_ids
+    GROUP BY mine.rule_id, mine.pot, mine.day, event.id
+), rows AS (
+    SELECT contact_id, rule_id, pot, day, array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids
+    FROM parted GROUP BY contact_id, rule_id, pot, day
+), days AS (
+    -- A row that came or went changes what the rest of its group may give.
+    SELECT DISTINCT contact_id, pot, day
+    FROM rows FULL JOIN mine USING (contact_id, rule_id, pot, day)
+    WHERE mine.touchpoint_ids IS DISTINCT FROM rows.touchpoint_ids
 ), gone AS (
     DELETE FROM scoring_scoreentry USING mine
     WHERE scoring_scoreentry.id = mine.id AND NOT EXISTS (
-        SELECT FROM parted
-        WHERE (parted.contact_id, parted.rule_id, parted.day) = (mine.contact_id, mine.rule_id, mine.day))
-), earned AS (
-    SELECT events.contact_id, events.rule_id, events.day, events.id, events.occurred_at, rule.half_life,
-        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
-            abs(rule.points),
-            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
-                PARTITION BY events.contact_id, events.rule_id, events.day ORDER BY events.occurred_at, events.id
-            ) - 1)
-        )) END AS points
-    FROM events
-    JOIN fresh USING (contact_id, rule_id, day)
-    JOIN scoring_scorerule rule ON rule.id = events.rule_id
-)
-INSERT INTO scoring_scoreentry AS entry
-    (contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points)
-SELECT contact_id, rule_id, day, sum(points),
-    sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
-        date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END),
-    half_life, array_agg(id ORDER BY occurred_at, id), array_agg(occurred_at ORDER BY occurred_at, id),
-    array_agg(points ORDER BY occurred_at, id)
-FROM earned
-GROUP BY contact_id, rule_id, day, half_life
-ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
-    points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
-    touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
-    event_points = excluded.event_points
+        SELECT FROM rows WHERE (rows.contact_id, rows.rule_id, rows.day) = (mine.contact_id, mine.rule_id, mine.day))
+), events AS (
+    SELECT contact_id, rule_id, day, id, occurred_at FROM parted JOIN days USING (contact_id, pot, day)
+), {book_days}
+SELECT count(*) FROM booked
 
 -- part_scores --
 -- In an undone merge: says anew where each of the two stands, and lets the next tick look at the threshold.

@@ -1,46 +1,85 @@
+-- size_up --
+-- Room for a crowd, and the tables of ours that have doubled since the planner last looked at them.
+SELECT relation.oid::regclass::text
+FROM (SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true)) room
+JOIN pg_class relation ON relation.oid IN ('scoring_scoreentry'::regclass, 'scoring_contactscore'::regclass)
+    AND pg_relation_size(relation.oid) > 2 * greatest(relation.relpages, 8) * current_setting('block_size')::bigint
+
 -- book_points --
 -- Books what the touchpoints in “hits” earned into the ledger, each on its own day; answers whose rows changed.
--- A day is always booked whole, in the order in which things happened: so the cap falls on the same events whatever
--- the order of arrival, and booking a touchpoint a second time changes nothing.
-WITH seen AS (
-    SELECT found.contact_id, hit.rule_id, found.id,
-        -- Nothing is known before it is told: a clock that runs ahead earns nothing ahead.
-        least(found.occurred_at, found.received_at) AS occurred_at
+-- Booking a touchpoint a second time changes nothing.
+WITH pots AS MATERIALIZED (
+    SELECT id AS rule_id, coalesce(-group_id, id) AS pot FROM scoring_scorerule
+), fresh AS MATERIALIZED (
+    SELECT found.contact_id, hit.rule_id, (told.at AT TIME ZONE 'UTC')::date AS day, found.id, told.at AS occurred_at
     FROM ({hits}) found
-    JOIN contacts_contact contact ON contact.id = found.contact_id
-        AND contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+    -- Nothing is known before it is told: a clock that runs ahead earns nothing ahead.
+    CROSS JOIN LATERAL (SELECT least(found.occurred_at, found.received_at) AS at) told
     CROSS JOIN LATERAL unnest(array_remove(found.rule_ids, NULL)) AS hit (rule_id)
-), fresh AS (
-    SELECT contact_id, rule_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, id, occurred_at FROM seen
+    -- Looked up and not joined: without statistics the planner takes living people for few and begins with them.
+    WHERE (
+        SELECT contact.merged_into_id IS NULL AND contact.erased_at IS NULL
+        FROM contacts_contact contact WHERE contact.id = found.contact_id
+    )
 ), days AS (
-    SELECT DISTINCT contact_id, rule_id, day FROM fresh
+    SELECT DISTINCT contact_id, day FROM fresh
+), known AS (
+    SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
+    FROM days
+    JOIN scoring_scoreentry entry USING (contact_id, day)
+    JOIN pots USING (rule_id)
+    CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
+    WHERE (entry.contact_id, entry.day, pots.pot) IN (
+        SELECT fresh.contact_id, fresh.day, asked.pot FROM fresh JOIN pots asked USING (rule_id))
 ), events AS (
     SELECT contact_id, rule_id, day, id, occurred_at FROM fresh
-    UNION
-    SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
-    FROM scoring_scoreentry entry
-    JOIN days USING (contact_id, rule_id, day)
-    CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
-), earned AS (
-    SELECT events.contact_id, events.rule_id, events.day, events.id, events.occurred_at, rule.half_life,
+    UNION ALL
+    SELECT contact_id, rule_id, day, id, occurred_at FROM known
+    WHERE NOT EXISTS (SELECT FROM fresh WHERE (fresh.id, fresh.rule_id) = (known.id, known.rule_id))
+), {book_days}
+SELECT DISTINCT contact_id FROM booked
+
+-- book_days --
+-- The end of every booking: `events (contact_id, rule_id, day, id, occurred_at)` holds whole days of whole pots, and
+-- becomes rows of the ledger. A pot is a group of rules, or a rule that is in none. As its day is always booked whole, in
+-- the order in which things happened, the caps fall on the same events whatever the order of arrival. `booked` says whose
+-- rows changed.
+capped AS (
+    SELECT events.contact_id, events.rule_id, events.day, events.id, events.occurred_at, rule.key, rule.half_life,
+        rule.group_id, shared.cap_per_day AS shared_cap,
         CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
             abs(rule.points),
             rule.cap_per_day - abs(rule.points) * (row_number() OVER (
                 PARTITION BY events.contact_id, events.rule_id, events.day ORDER BY events.occurred_at, events.id
             ) - 1)
         )) END AS points
-    FROM events JOIN scoring_scorerule rule ON rule.id = events.rule_id
+    FROM events
+    JOIN scoring_scorerule rule ON rule.id = events.rule_id
+    LEFT JOIN scoring_scoregroup shared ON shared.id = rule.group_id
+), earned AS (
+    SELECT contact_id, rule_id, day, id, occurred_at, half_life, points FROM capped WHERE shared_cap IS NULL
+    UNION ALL
+    -- What is left in the pot, for points and for penalties each; what happens at once goes by the rule's key.
+    SELECT contact_id, rule_id, day, id, occurred_at, half_life, sign(points) * greatest(0, least(
+        abs(points),
+        shared_cap - coalesce(sum(abs(points)) OVER (
+            PARTITION BY contact_id, group_id, day, sign(points) ORDER BY occurred_at, key COLLATE "C", id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), 0)
+    ))
+    FROM capped WHERE shared_cap IS NOT NULL
 ), booked AS (
     INSERT INTO scoring_scoreentry AS entry
         (contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points)
-    SELECT contact_id, rule_id, day, sum(points),
+    SELECT contact_id, rule_id, day, sum(points ORDER BY occurred_at, id),
         sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
-            date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END),
+            date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life)) END
+            ORDER BY occurred_at, id),
         half_life, array_agg(id ORDER BY occurred_at, id), array_agg(occurred_at ORDER BY occurred_at, id),
         array_agg(points ORDER BY occurred_at, id)
     FROM earned
     GROUP BY contact_id, rule_id, day, half_life
-    ON CONFLICT (contact_id, rule_id, day) DO UPDATE SET
+    ON CONFLICT (contact_id, day, rule_id) DO UPDATE SET
         points = excluded.points, weight = excluded.weight, half_life = excluded.half_life,
         touchpoint_ids = excluded.touchpoint_ids, occurred_ats = excluded.occurred_ats,
         event_points = excluded.event_points
@@ -48,7 +87,6 @@ WITH seen AS (
         IS DISTINCT FROM (excluded.touchpoint_ids, excluded.event_points, excluded.half_life)
     RETURNING contact_id
 )
-SELECT DISTINCT contact_id FROM booked
 
 -- rejudged --
 -- Touchpoints of which this window says that they turned from a program's into a person's, or back.
@@ -64,43 +102,25 @@ ORDER BY touched.id
 WITH gone AS (
     SELECT id, contact_id, (least(occurred_at, received_at) AT TIME ZONE 'UTC')::date AS day
     FROM contacts_touchpoint WHERE id = ANY (%(touchpoints)s::bigint[])
-), touched AS (
-    SELECT DISTINCT entry.id FROM scoring_scoreentry entry JOIN gone USING (contact_id, day)
+), pots AS (
+    SELECT id AS rule_id, coalesce(-group_id, id) AS pot FROM scoring_scorerule
+), days AS (
+    SELECT DISTINCT entry.contact_id, pots.pot, entry.day
+    FROM gone JOIN scoring_scoreentry entry USING (contact_id, day) JOIN pots USING (rule_id)
     WHERE gone.id = ANY (entry.touchpoint_ids)
-), earned AS (
-    SELECT entry.id AS entry_id, entry.day, event.id, event.occurred_at, rule.half_life,
-        CASE WHEN rule.cap_per_day IS NULL THEN rule.points ELSE sign(rule.points) * greatest(0, least(
-            abs(rule.points),
-            rule.cap_per_day - abs(rule.points) * (row_number() OVER (
-                PARTITION BY entry.id ORDER BY event.occurred_at, event.id
-            ) - 1)
-        )) END AS points
-    FROM touched
-    JOIN scoring_scoreentry entry USING (id)
-    JOIN scoring_scorerule rule ON rule.id = entry.rule_id
+), events AS (
+    SELECT entry.contact_id, entry.rule_id, entry.day, event.id, event.occurred_at
+    FROM days
+    JOIN pots USING (pot)
+    JOIN scoring_scoreentry entry USING (contact_id, rule_id, day)
     CROSS JOIN LATERAL unnest(entry.touchpoint_ids, entry.occurred_ats) AS event (id, occurred_at)
     WHERE event.id <> ALL (%(touchpoints)s::bigint[])
 ), emptied AS (
-    DELETE FROM scoring_scoreentry entry USING touched
-    WHERE entry.id = touched.id AND NOT EXISTS (SELECT FROM earned WHERE earned.entry_id = entry.id)
+    DELETE FROM scoring_scoreentry entry USING days, pots
+    WHERE (entry.contact_id, entry.rule_id, entry.day) = (days.contact_id, pots.rule_id, days.day)
+        AND pots.pot = days.pot AND entry.touchpoint_ids <@ %(touchpoints)s::bigint[]
     RETURNING entry.contact_id
-), booked AS (
-    UPDATE scoring_scoreentry entry SET
-        points = again.points, weight = again.weight, half_life = again.half_life,
-        touchpoint_ids = again.touchpoint_ids, occurred_ats = again.occurred_ats, event_points = again.event_points
-    FROM (
-        SELECT entry_id, half_life, sum(points) AS points,
-            sum(CASE WHEN half_life IS NULL THEN points ELSE points * power(2::float8,
-                date_part('epoch', occurred_at - day::timestamp AT TIME ZONE 'UTC') / date_part('epoch', half_life))
-                END) AS weight,
-            array_agg(id ORDER BY occurred_at, id) AS touchpoint_ids,
-            array_agg(occurred_at ORDER BY occurred_at, id) AS occurred_ats,
-            array_agg(points ORDER BY occurred_at, id) AS event_points
-        FROM earned GROUP BY entry_id, day, half_life
-    ) again
-    WHERE entry.id = again.entry_id
-    RETURNING entry.contact_id
-)
+), {book_days}
 SELECT contact_id FROM emptied UNION SELECT contact_id FROM booked
 
 -- book_fit --

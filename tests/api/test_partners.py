@@ -118,7 +118,7 @@ SILENT = {
     "journeys/", "journeys/{key}/archive/", "journeys/{key}/clone/", "journeys/{key}/draft/", "journeys/{key}/enrol/",
     "journeys/{key}/impact/", "journeys/{key}/pause/", "journeys/{key}/publish/", "journeys/{key}/redo/",
     "journeys/{key}/resume/", "journeys/{key}/rollback/", "journeys/{key}/undo/",
-    "segments/", "segments/{key}/", "segments/{key}/members/", "segments/{key}/members/release/",
+    "scores/what-if/", "segments/", "segments/{key}/", "segments/{key}/members/", "segments/{key}/members/release/",
     "segments/{key}/members/remove/", "segments/{key}/preview/", "webhooks/", "webhooks/{id}/",
     "webhooks/{id}/again/", "webhooks/{id}/rotate/", "webhooks/{id}/test/",
 }  # fmt: skip

@@ -376,6 +376,36 @@ SPECS = [
         },
     ),
     Spec(
+        "Grades",
+        "Two scores read together, by the bounds of a matrix: here A from 10 points of fit, B from 5, and 1 from 10"
+        " points of engagement, 2 from 5. Exact at the moment of asking; a bound is reached at exactly its points.",
+        """
+        who
+        ann
+        ben
+        cid
+        dan
+        """,
+        """
+        rule                                                  | who
+        {grade: product, op: in, value: [A1, A2]}             | ann
+        {grade: product, op: eq, value: A1}                   |
+        {grade: product, op: not_in, value: [C3]}             | ann ben dan
+        {grade: product, op: ne, value: B3}                   | ann cid dan
+        {grade: product, op: in, value: [C1, C2, C3]}         | cid dan
+        """,
+        more={
+            "points": """
+            who | score      | points | when
+            ann | engagement | 10     | -14d
+            ann | fit        | 10     | -90d
+            ben | engagement | 10     | -28d
+            ben | fit        | 9      | -90d
+            dan | engagement | 40     | -14d
+            """
+        },
+    ),
+    Spec(
         "Orders",
         "Orders that were cancelled or refunded do not count. Without any, number and total are 0, and"
         " average and last are no values.",
@@ -465,6 +495,8 @@ rule                                                                          | 
 {consent: news, channel: pigeon}                                              | channel
 {consent: news, state: perhaps}                                               | state
 {score: nobody, op: gte, value: 1}                                            | score
+{grade: nobody, op: in, value: [A1]}                                          | grade
+{grade: product, op: in, value: [A1, Z9]}                                     | value[1]
 {bucket: 0-100, salt: x}                                                      | bucket
 {did: pageviewed}                                                             | did
 {did: page.viewed, where: [{field: url, op: matches, value: ".*"}]}           | where[0].op

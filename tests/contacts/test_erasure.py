@@ -84,7 +84,7 @@ class Filler:
     # Shared with everybody: definitions hold nothing about one person.
     SHARED = {
         "contacts.segment", "contacts.field", "contacts.webhook", "contacts.import", "messaging.template",
-        "messaging.topic",
+        "messaging.topic", "scoring.scoregroup",
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
         "scoring.scoremodel", "scoring.scorerule", "scoring.predictionmodel",
         "growth.product", "leads.team", "leads.rejectreason",

@@ -28,7 +28,7 @@ from scoring.models import ScoreModel, ScoreRule
 from scripts import rules_doc
 from tests.contacts import twin
 from tests.contacts.rules_spec import REFUSED, SPECS, Spec, rows
-from tests.contacts.world import HALF_LIFE, score_entry
+from tests.contacts.world import HALF_LIFE, a_matrix, score_entry
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,7 @@ def scene(now):
         scores[key] = ScoreRule.objects.create(
             model=model, key=key, when={"did": "page.viewed"}, points=1, half_life=half_life
         )  # fmt: skip
+    a_matrix()
 
     def make(spec: Spec) -> dict[str, dict]:
         for key, type_ in spec.fields.items():
@@ -167,6 +168,9 @@ def test_each_rule_means_exactly_these_people_whoever_is_asked(scene, client, no
 
 @pytest.mark.parametrize("case", rows(REFUSED), ids=lambda case: case["rule"])
 def test_what_cannot_be_asked_is_refused_with_that_path(case):
+    for kind in ("fit", "engagement"):
+        ScoreModel.objects.create(key=kind, kind=kind)
+    a_matrix()
     with pytest.raises(RuleError) as error:
         parse(yaml.safe_load(case["rule"]))
     assert error.value.path == case["path"] and error.value.message.endswith(".")
@@ -184,7 +188,7 @@ def test_the_manual_shows_every_operator_of_every_type_and_every_kind_of_leaf(no
         names = Vocabulary(fields=fields, segments={"vip"})
         for case in rows(spec.cases):
             rule = yaml.safe_load(case["rule"])
-            for kind in ("consent", "score"):
+            for kind in ("consent", "score", "grade"):
                 if kind in str(rule):
                     kinds.add(kind)
                     break

@@ -136,7 +136,19 @@ consents = st.fixed_dictionaries(
 scores = st.tuples(
     st.sampled_from(["engagement", "fit"]), st.sampled_from([op for op in OPERATORS["number"] if op not in SET])
 ).flatmap(lambda one: st.fixed_dictionaries({"score": st.just(one[0]), "op": st.just(one[1]), "value": points(one[1])}))
-leaves = st.one_of(fields, fields, fields, dids, dids, stages, memberships, buckets, consents, scores)
+GRADES = [letter + number for letter in "ABC" for number in "123"]
+grades = st.sampled_from(["in", "not_in", "eq", "ne"]).flatmap(
+    lambda op: st.fixed_dictionaries(
+        {
+            "grade": st.just("product"),
+            "op": st.just(op),
+            "value": st.lists(st.sampled_from(GRADES), min_size=1, max_size=4)
+            if op in ("in", "not_in")
+            else st.sampled_from(GRADES),
+        }
+    )
+)
+leaves = st.one_of(fields, fields, fields, dids, dids, stages, memberships, buckets, consents, scores, grades)
 
 
 def trees(depth: int):

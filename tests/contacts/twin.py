@@ -43,6 +43,8 @@ def holds(rule: dict, person: dict, now: datetime, fields: dict[str, str]) -> bo
         return consents_to(rule["consent"], rule.get("channel", "email"), rule.get("state", "granted"), person)
     if "score" in rule:
         return compare("number", rule["op"], rule["value"], score(rule["score"], person, now), True, now)
+    if "grade" in rule:
+        return compare("text", rule["op"], rule["value"], grade(person, now), True, now)
     first, last = map(int, rule["bucket"].split("-"))
     digest = hashlib.md5(f"{rule['salt']}:{person['id']}".encode()).hexdigest()
     return first <= int(digest[:8], 16) % 100 <= last
@@ -82,6 +84,18 @@ def score(key: str, person: dict, now: datetime) -> Decimal:
         if one["score"] == key and one["at"] <= now
     )
     return Decimal(f"{worth:.15g}")  # as many digits as a float is sure of
+
+
+BOUNDS = (10, 5)
+
+
+def grade(person: dict, now: datetime) -> str:
+    """The letter of fit and the number of engagement, by the first bound that is reached."""
+    steps = []
+    for key in ("fit", "engagement"):
+        value = score(key, person, now)
+        steps.append(next((place for place, bound in enumerate(BOUNDS) if value >= bound), len(BOUNDS)))
+    return "ABC"[steps[0]] + "123"[steps[1]]
 
 
 def of_orders(what: str, person: dict):

@@ -21,8 +21,9 @@ from contacts.models import (
 )
 from growth.models import Order
 from messaging.models import Suppression, Topic
-from scoring.models import ScoreEntry, ScoreModel, ScoreRule
+from scoring.models import GradeMatrix, ScoreEntry, ScoreModel, ScoreRule
 from tests.contacts import twin
+from tests.contacts.twin import BOUNDS
 
 FIELDS = {
     "plan": "text", "seats": "number", "active": "boolean", "born": "date", "renewal": "datetime", "tags": "list",
@@ -77,6 +78,7 @@ def make_world(seed: int, now: datetime, size: int) -> list[dict]:
     Topic.objects.create(key="tips", name="Tips", is_opt_in=True)
     Suppression.objects.create(address="cz", reason="manual")
     fading, lasting = (ScoreModel.objects.create(key=key, kind=key) for key in ("engagement", "fit"))
+    a_matrix()
     rules = [
         ScoreRule.objects.create(model=fading, key="fades", when={"did": "page.viewed"}, points=1, half_life=HALF_LIFE),
         ScoreRule.objects.create(model=lasting, key="lasts", when={"stage": "lead"}, points=1),
@@ -179,6 +181,13 @@ def _store(people: list[dict], now: datetime, rules: list[ScoreRule], groups: li
         (ScoreEntry, entries), (Order, orders), (Identity, identities),
     ):  # fmt: skip
         model.objects.bulk_create(rows)
+
+
+def a_matrix() -> GradeMatrix:
+    """Grades of the scores `fit` and `engagement`, with the bounds of `twin.BOUNDS`."""
+    scores = {kind: ScoreModel.objects.get(key=kind) for kind in ("fit", "engagement")}
+    bounds = {f"{kind}_from": list(BOUNDS) for kind in scores}
+    return GradeMatrix.objects.create(key="product", name="Product", **scores, **bounds)
 
 
 def score_entry(contact: Contact, rule: ScoreRule, points: int, at: datetime) -> ScoreEntry:

@@ -165,6 +165,7 @@ _MADE_AT_RUN_TIME = {
     *("open_versions_of", "reach_milestones", "tell_activated", "move_offer"),
     *("judge_offers", "protect_people", "end_protection"),
     *("unbury_loser", "give_back_columns"),
+    *("count_grades", "fill_weighed"),
     *("clicks_by_link", "answers", "reasons_of_machines", "who_answered"),
 }
 

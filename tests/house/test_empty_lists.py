@@ -13,6 +13,8 @@ LISTS = {
     "contacts/erasure": "Whoever asks to be forgotten",
     "contacts/retentionrule": "A retention rule drops old touchpoints",
     "contacts/trait": "When a site or an app tells more about people than there are fields for",
+    "scoring/scoremodel": "A score adds up what people do or who they are",
+    "scoring/gradematrix": "A grade reads two scores together",
     "messaging/suppression": "An address comes here by itself when mail comes back",
     "messaging/returnedmail": "Bounces and complaints are read by themselves",
     "messaging/brake": "all marketing waits until",

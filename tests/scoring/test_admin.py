@@ -39,7 +39,7 @@ def marketer(client):
 def score_form(when: dict, kind: str = "engagement", **more) -> dict:
     return {
         "key": "web", "name": "Web", "kind": kind, "qualify_at": "50", "hysteresis": "5",
-        "rules-TOTAL_FORMS": "1", "rules-INITIAL_FORMS": "0",
+        "rules-TOTAL_FORMS": "1", "rules-INITIAL_FORMS": "0", "groups-TOTAL_FORMS": "0", "groups-INITIAL_FORMS": "0",
         "rules-0-key": "page", "rules-0-when": json.dumps(when), "rules-0-points": "10", "rules-0-is_active": "on",
         "rules-0-half_life": "14 00:00:00", **more,
     }  # fmt: skip

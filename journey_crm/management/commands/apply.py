@@ -24,6 +24,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Nothing was changed.") from None
         for change in changes:
             self.stdout.write(str(change))
+            for sentence in change.foreseen:
+                self.stdout.write(f"          {sentence}")
         count = sum(change.what != "unchanged" for change in changes)
         word = "would change" if options["plan"] else "changed"
         self.stdout.write(f"{count} of {len(changes)} {word}." if changes else "The files define nothing.")

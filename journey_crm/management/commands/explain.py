@@ -11,7 +11,7 @@ from contacts.models import Contact
 
 
 class Command(BaseCommand):
-    help = "Says why, or why not, of one contact: a message, a journey, a segment or a score."
+    help = "Says why, or why not, of one contact: a message, a journey, a segment, a score or a grade."
 
     def add_arguments(self, parser):
         parser.add_argument("contact", metavar="CONTACT", help="id, e-mail address, user id or anonymous id")
@@ -20,6 +20,7 @@ class Command(BaseCommand):
         what.add_argument("--journey", metavar="KEY")
         what.add_argument("--segment", metavar="KEY")
         what.add_argument("--score", metavar="KEY")
+        what.add_argument("--grade", metavar="KEY", help="a grade matrix's key")
         parser.add_argument("--now", metavar="ISO", help="as of this moment; default: the clock")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
