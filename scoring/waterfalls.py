@@ -110,8 +110,8 @@ def scores_of(contact: Contact, now: datetime, most: int = 2) -> list[Score]:
 def falls_under(contact: Contact, rows: list[ContactScore], now: datetime) -> dict[int, datetime | None]:
     """When scores fall under their lines if nothing more happens after an instant, by the score's id.
 
-    Only of those that are over it. In the past, that is who was high enough to rise: whether somebody a little lower had
-    been over it before and stayed, nobody knows any more.
+    Only of those that are over it. In the past, that is who was high enough to rise: whether somebody a little lower
+    had been over it before and stayed, nobody knows any more.
     """
     scores = {row.model.pk: row for row in rows}
     if all(row.computed_at <= now for row in rows):
@@ -133,7 +133,7 @@ def curve_of(standing: ContactScore, at: datetime) -> list[tuple[datetime, float
 def _curves(contact: Contact, models: list[ScoreModel], at: datetime) -> dict[int, Curve]:
     points: dict[int, list[tuple[datetime, float]]] = {}
     asked = [model.pk for model in models]
-    rows = SQL["curves"].rows(contact=contact.pk, models=asked, since=at - PAST, upto=at + FUTURE)
+    rows = SQL["curves"].rows(contact=contact.pk, models=asked, since=at - PAST, until=at + FUTURE)
     for pk, instant, value in rows:
         points.setdefault(pk, []).append((instant, value))
     return {model.pk: _curve(points[model.pk], model.qualify_at, at) for model in models if model.pk in points}

@@ -18,7 +18,7 @@ $$
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('scoring', '0006_rises_at'),
+        ('scoring', '0006_faster_ledger'),
     ]
 
     operations = [

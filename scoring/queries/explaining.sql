@@ -1,9 +1,9 @@
 -- curves --
--- Some scores of a contact from day to day, as they were and as they will be if nothing more happens. `from`, `upto` and
+-- Some scores of a contact from day to day, as they were and as they will be if nothing more happens. `since`, `until` and
 -- the instants between them are a day of 24 hours apart.
 SELECT rule.model_id, instant.at,
     sum(worth(entry.day, entry.weight, entry.half_life, entry.occurred_ats, entry.event_points, instant.at))
-FROM generate_series(%(since)s::timestamptz, %(upto)s::timestamptz, interval '24 hours') AS instant (at)
+FROM generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '24 hours') AS instant (at)
 JOIN scoring_scoreentry entry ON entry.contact_id = %(contact)s
 JOIN scoring_scorerule rule ON rule.id = entry.rule_id AND rule.model_id = ANY(%(models)s)
 GROUP BY rule.model_id, instant.at
