@@ -231,6 +231,7 @@ def test_what_privacy_proxies_fetch_is_never_a_persons_and_says_so(client, mail,
 def test_an_endless_user_agent_is_cut_and_a_flood_of_them_waits(client, mail, tick, monkeypatch):
     monkeypatch.setattr(hits, "_MOST_AGENTS", 2)
     _, paths = mail()
+    monkeypatch.setattr("contacts.stream.WINDOW", 1_000_000_000)  # one portion a tick, however long the stream
     for number in range(5):
         client.get(paths["links"][0], headers={"user-agent": f"{number}" + "x" * 5000 + "\0"})
     assert {len(agent) for agent in Hit.objects.values_list("user_agent", flat=True)} == {500}
