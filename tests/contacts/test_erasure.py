@@ -80,11 +80,12 @@ class Filler:
         "scoring.stagechange": {"from_stage": "lead", "to_stage": "qualified"},
         "contacts.consent": {"topic": f"t-{CANARY}"},
         "messaging.topic": {"is_opt_in": True, "is_double_opt_in": False},
+        "scoring.gradematrix": {"fit_from": [2, 1], "engagement_from": [2, 1]},
     }  # fmt: skip
     # Shared with everybody: definitions hold nothing about one person.
     SHARED = {
         "contacts.segment", "contacts.field", "contacts.webhook", "contacts.import", "messaging.template",
-        "messaging.topic", "scoring.scoregroup",
+        "messaging.topic", "scoring.scoregroup", "scoring.gradematrix",
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
         "scoring.scoremodel", "scoring.scorerule", "scoring.predictionmodel",
         "growth.product", "leads.team", "leads.rejectreason",

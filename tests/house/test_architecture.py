@@ -155,7 +155,7 @@ _VALUES = {
 # Their {fragments} are rules and querysets that exist at run time only; the tests of each run them.
 _MADE_AT_RUN_TIME = {
     *("refresh_touched", "rebuild_segment", "set_turns"),
-    *("book_points", "book_fit", "move_stages", "stage_rises", "make_leads"),
+    *("book_points", "book_fit", "stand", "move_stages", "stage_rises", "make_leads"),
     *("judge_messages", "arbitrate_messages", "read_judged", "claim_messages", "withdraw_messages"),
     *("hold_stragglers", "sweep_messages"),
     *("request_enrolments", "enrol", "versions_of_people", "reach_goals", "end_enrolments"),

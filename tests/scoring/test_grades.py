@@ -9,6 +9,8 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 
 from contacts.explaining import explain
+from contacts.ruleeditor import Editor
+from contacts.rulefields import Vocabulary
 from contacts.rules import RuleError, dump, matching, parse
 from contacts.rules import explain as explain_rule
 from contacts.turning import next_turn
@@ -76,6 +78,18 @@ def test_a_rule_asks_for_grades_and_says_why(matrix):
     assert answer.is_true and answer.says == "The grade “Product” is any of A1, B2"
     assert answer.because == "The grade is B2: fit 10.0, engagement 10.0."
     assert [one["rule"] for one in answer.evidence["rules"]] == ["market", "page"]
+
+
+def test_the_builder_of_rules_offers_the_grades_that_a_matrix_has(matrix):
+    editor = Editor(Vocabulary())
+    leaf = editor.new("leaf:grade", {})
+    assert leaf == {"grade": "product", "op": "in", "value": []}
+    form = {"what": ["leaf:grade"], "choice": ["product"], "op": ["in"], "value.add": ["A1"]}
+    asked, is_negated = editor.read(form, leaf, False)
+    assert (asked, is_negated) == ({"grade": "product", "op": "in", "value": ["A1"]}, False)
+    chips = editor.lines(asked, False)[0]["controls"][-1]
+    assert chips["items"] == [("A1", "A1")]
+    assert [value for value, _label in chips["add"]["options"] if value] == matrix.grades[1:]
 
 
 @pytest.mark.parametrize(
