@@ -96,6 +96,13 @@ class Statement:
             cursor.execute(*self._compose(fragments or {}, params))
             return cursor.fetchall()
 
+    def stream(self, *, fragments: dict[str, Fragment] | None = None, **params: Any) -> Iterator[tuple]:
+        """Runs the statement and yields its rows, some thousand at a time by a cursor of the database."""
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(*self._compose(fragments or {}, params))
+            while rows := cursor.fetchmany(2_000):
+                yield from rows
+
     def value(self, *, fragments: dict[str, Fragment] | None = None, **params: Any) -> Any:
         """Runs the statement and fetches the one value that it answers; None where there is no row."""
         rows = self.rows(fragments=fragments, **params)

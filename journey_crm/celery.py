@@ -32,6 +32,7 @@ app.conf.beat_schedule = {
     "retain": {"task": "journey_crm.tasks.retain", "schedule": 60.0, "options": {"expires": 120}},
     "fields": {"task": "journey_crm.tasks.mind_fields", "schedule": 60.0, "options": {"expires": 120}},
     "lint": {"task": "journey_crm.tasks.lint", "schedule": 60.0, "options": {"expires": 120}},
+    "predict": {"task": "journey_crm.tasks.predict", "schedule": 60.0, "options": {"expires": 120}},
     "heartbeat": {"task": "journey_crm.tasks.heartbeat", "schedule": 5.0, "options": {"expires": 15}},
 }
 

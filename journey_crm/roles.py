@@ -23,7 +23,7 @@ _READ_ONLY = {
         "heartbeat",
         "zone",
     ],
-    "scoring": ["scoreentry", "contactscore", "stagechange"],
+    "scoring": ["scoreentry", "contactscore", "contactprediction", "stagechange"],
     "messaging": [
         "departure",
         "feedback",

@@ -109,6 +109,7 @@ NAVIGATION = (
             Entry(_("Imports"), "upload", model="contacts.Import"),
             Entry(_("Scores"), "gauge", model="scoring.ScoreModel"),
             Entry(_("Grades"), "star", model="scoring.GradeMatrix"),
+            Entry(_("Prediction"), "flask", model="scoring.PredictionModel"),
             Entry(_("Touchpoints"), "pulse", model="contacts.Touchpoint"),
         ),
     ),

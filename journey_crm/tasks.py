@@ -19,6 +19,7 @@ from journey_crm.celery import app
 from leads import digest, mails
 from messaging import brake, delivery, hits, nightly, onsite, returning, signups, trials
 from messaging.bounces.mailboxes import MailboxAway
+from scoring import prediction, training
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +141,17 @@ def lint() -> None:
     """Looks at all live messages once a night, and asks their links. Two at once: the second finds the lock taken."""
     with _alive("lint"):
         nightly.lint_if_due(timezone.now())
+
+
+@app.task(is_idempotent=True)
+def predict() -> None:
+    """Trains the prediction once a night, and at once when asked; writes everybody's anew once an hour.
+
+    Two at once: of trainings the second finds the lock taken, and predictions are the same rows by the same numbers.
+    """
+    with _alive("predict"):
+        training.train_if_due(timezone.now())
+        prediction.predict_if_due(timezone.now())
 
 
 @app.task(is_idempotent=True)

@@ -19,6 +19,7 @@ from contacts.rule_widget import RuleField, RuleWidget
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import why_not_asked
 from contacts.rules import RuleError
+from scoring import backtest_page
 from scoring.forms import SpanField
 from scoring.models import ScoreGroup, ScoreModel, ScoreRule
 from scoring.points import check_when
@@ -144,7 +145,11 @@ class ScoreModelAdmin(admin.ModelAdmin):
             return whatif_view(request, self)
 
         view = require_POST(self.admin_site.admin_view(weigh))
-        return [path("whatif/", view, name="scoring_scoremodel_whatif"), *super().get_urls()]
+        return [
+            path("whatif/", view, name="scoring_scoremodel_whatif"),
+            *backtest_page.urls(self.admin_site.admin_view),
+            *super().get_urls(),
+        ]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
@@ -189,4 +194,4 @@ class ScoreModelAdmin(admin.ModelAdmin):
 
 
 # The other screens of this app register themselves when they are read.
-from scoring import grade_admin, stage_admin  # noqa: E402, F401
+from scoring import grade_admin, prediction_admin, stage_admin  # noqa: E402, F401

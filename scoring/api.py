@@ -21,10 +21,14 @@ from contacts.moments import as_of
 from contacts.parameters import IdFilter
 from contacts.rest import Keyset, Resource, StrictSerializer
 from contacts.stages import STAGES
+from scoring.backtest_api import NEEDS as BACKTEST_NEEDS
+from scoring.backtest_api import PARAMETERS as BACKTEST_PARAMETERS
+from scoring.backtest_api import BacktestActions
 from scoring.definitions import drafted
 from scoring.explaining import explain_score
 from scoring.grades import count_grades
 from scoring.models import ContactScore, GradeMatrix, StageChange
+from scoring.prediction_api import Predictions
 from scoring.stages import LONGEST_REASON, request_stage
 from scoring.velocity import PARTS, PERIODS, READINGS, period, velocity
 from scoring.waterfalls import curve_of
@@ -91,11 +95,17 @@ class WhatIfSerializer(serializers.Serializer):
     recounted = serializers.DictField(allow_null=True)
 
 
-class Scores(ListModelMixin, RetrieveModelMixin, Resource):
+class Scores(BacktestActions, ListModelMixin, RetrieveModelMixin, Resource):
     """Where each contact stood at `computed_at`; points fade from then on. Ask a rule for the score of this moment."""
 
-    needs = {"list": "read", "retrieve": "read", "waterfall": "read", "what_if": "read scoring.change_scoremodel"}
-    parameters = {"waterfall": ("at",)}
+    needs = {
+        "list": "read",
+        "retrieve": "read",
+        "waterfall": "read",
+        "what_if": "read scoring.change_scoremodel",
+        **BACKTEST_NEEDS,
+    }
+    parameters = {"waterfall": ("at",), **BACKTEST_PARAMETERS}
     filterset_class = ScoreFilters
     serializer_class = ScoreSerializer
     queryset = ContactScore.objects.none()
@@ -288,4 +298,6 @@ class StageChanges(ListModelMixin, RetrieveModelMixin, Resource):
         return Response(told, status=status.HTTP_202_ACCEPTED)
 
 
-ROUTES: dict[str, type] = {"scores": Scores, "grades": Grades, "stages": Stages, "stage_changes": StageChanges}
+ROUTES: dict[str, type] = {
+    "scores": Scores, "grades": Grades, "predictions": Predictions, "stages": Stages, "stage_changes": StageChanges,
+}  # fmt: skip

@@ -24,12 +24,15 @@ class ScoringConfig(AppConfig):
         from scoring.fading import next_turn_of_grade, next_turn_of_score
         from scoring.gradeleaf import GradeIs
         from scoring.leaf import ScoreIs
-        from scoring.models import ContactScore, ScoreEntry, StageChange
+        from scoring.models import ContactPrediction, ContactScore, ScoreEntry, StageChange
         from scoring.phases import FIELD as PHASE
         from scoring.points import SQL
+        from scoring.prediction import FIELD as PREDICTION
+        from scoring.prediction_beside import panel as prediction_panel
         from scoring.stages import OVERDUE
 
         register_leaf("score", ScoreIs)
+        register_field(PREDICTION)
         register_turn(ScoreIs, next_turn_of_score)
         register_leaf("grade", GradeIs)
         register_turn(GradeIs, next_turn_of_grade)
@@ -40,8 +43,9 @@ class ScoringConfig(AppConfig):
         register_explanation("score", explain_score, "scoring.view_contactscore")
         register_explanation("grade", explain_grade, "scoring.view_contactscore")
         register_panel(panel)
+        register_panel(prediction_panel)
         register_filter(GradeFilter)
-        for computed in (ScoreEntry, ContactScore, StageChange):
+        for computed in (ScoreEntry, ContactScore, ContactPrediction, StageChange):
             goes_along(computed)
         book_days = SQL["book_days"]
         settle_by(SQL["settle_ledger"].filled(book_days=book_days), undo=SQL["part_ledger"].filled(book_days=book_days))

@@ -22,7 +22,9 @@ LOCKS = {
     "dev": "requirements-dev.txt",
 }
 NEEDED_MB = 300
-VENV_MB = {"requirements.txt": 400, "requirements-test.txt": 600, "requirements-dev.txt": 750}
+# What `make up EXTRAS=prediction` installs besides; once it is there, it is kept up to date without being named.
+PREDICTION = "requirements-prediction.txt"
+VENV_MB = {"requirements.txt": 400, PREDICTION: 600, "requirements-test.txt": 600, "requirements-dev.txt": 750}
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -31,6 +33,17 @@ BROWSERS = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
+
+
+def lock_of(what):
+    """The lock of a target, with the extra that was asked for or was installed before."""
+    lock = LOCKS[what]
+    if lock == "requirements.txt" and (
+        "prediction" in (os.environ.get("EXTRAS") or "").split(",")
+        or os.path.exists(os.path.join(VENV, "installed-" + PREDICTION))
+    ):
+        return PREDICTION
+    return lock
 
 
 def say(text):
@@ -211,7 +224,7 @@ def get_node():
 
 
 def main(what, arguments):
-    lock = LOCKS[what]
+    lock = lock_of(what)
     check_machine(lock)
     if what == "up" and not os.path.exists(PYTHON):
         check_addresses()

@@ -77,6 +77,8 @@ class Filler:
             "is_active": True, "disabled_at": None, "disabled_reason": "", "previous_secret": "",
             "previous_until": None, "failures": 0, "failing_since": None, "retry_at": None,
         },
+        "scoring.predictionmodel": {"state": "retired", "version": 1, "window": timedelta(days=90)},
+        "scoring.contactprediction": {"value": 0.5},
         "scoring.stagechange": {"from_stage": "lead", "to_stage": "qualified"},
         "contacts.consent": {"topic": f"t-{CANARY}"},
         "messaging.topic": {"is_opt_in": True, "is_double_opt_in": False},
@@ -87,7 +89,8 @@ class Filler:
         "contacts.segment", "contacts.field", "contacts.webhook", "contacts.import", "messaging.template",
         "messaging.topic", "scoring.scoregroup", "scoring.gradematrix",
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
-        "scoring.scoremodel", "scoring.scorerule", "growth.product", "leads.team", "leads.rejectreason",
+        "scoring.scoremodel", "scoring.scorerule", "scoring.predictionmodel",
+        "growth.product", "leads.team", "leads.rejectreason",
         "auth.user", "contacts.company", "growth.offer",
         # What the engine writes: the names of steps and of ways out of them.
         "campaigns.visit", "campaigns.due", "campaigns.achievement", "campaigns.sendout", "campaigns.assignment",

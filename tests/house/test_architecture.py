@@ -266,3 +266,17 @@ def test_prepare_can_be_read_by_an_old_python():
     """It must be able to say that Python is too old, so its syntax must not be new."""
     ast.parse((ROOT / "scripts" / "prepare.py").read_text(), feature_version=(3, 6))
     assert sys.version_info >= (3, 11)
+
+
+def test_the_extra_is_installed_where_it_is_asked_for_and_kept_where_it_is(monkeypatch, tmp_path):
+    from scripts import prepare
+
+    monkeypatch.setattr(prepare, "VENV", str(tmp_path))
+    monkeypatch.delenv("EXTRAS", raising=False)
+    assert prepare.lock_of("up") == "requirements.txt"
+    monkeypatch.setenv("EXTRAS", "prediction")
+    assert prepare.lock_of("up") == prepare.lock_of("install") == "requirements-prediction.txt"
+    assert prepare.lock_of("test") == "requirements-test.txt"
+    monkeypatch.delenv("EXTRAS")
+    (tmp_path / "installed-requirements-prediction.txt").write_text("x")
+    assert prepare.lock_of("up") == "requirements-prediction.txt"

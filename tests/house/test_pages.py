@@ -48,7 +48,7 @@ from messaging.models import (
     UtmRules,
 )
 from messaging.versions import freeze
-from scoring.models import StageChange
+from scoring.models import PredictionModel, StageChange
 from tests.house.test_as_code import COMPANY
 from tests.house.test_skin import Inline
 
@@ -139,7 +139,8 @@ MODELS = {
     "contacts.webhook": (ALL, ""),
     "contacts.import": (f"{ALL} columns report sample undo", f"{ALL} columns report sample undo"),
     "contacts.export": (f"{READ} people", f"{READ} people"),
-    "scoring.scoremodel": (ALL, ALL),
+    "scoring.scoremodel": (f"{ALL} backtest", f"{ALL} backtest"),
+    "scoring.predictionmodel": (READ, READ),
     "scoring.gradematrix": (ALL, ALL),
     "scoring.stagerule": (ALL, ALL),
     "scoring.stagechange": (f"{READ} velocity people",) * 2,  # “set” is asked for with a contact
@@ -187,6 +188,9 @@ ACTIONS = {
     "step": None,
     "text": None,
     "act": None,
+    "use": {"scoring.scoremodel"},
+    "train": {"scoring.predictionmodel"},
+    "choose": {"scoring.predictionmodel"},
 }
 # The mail itself, in a frame without rights: mail programs need styles inside.
 MAILS = {"mail", "preview_mail"}
@@ -237,6 +241,7 @@ def world(people, now):
     Export.objects.create(made_by=boss, door="admin", format="csv", made_at=now)
     Trait.objects.create(key="visits", people=1, types={"number": 1}, samples=[3], counted_at=now)
     Webhook.objects.create(name="CRM", url="https://crm.example/hook", secret="whsec_x")
+    PredictionModel.objects.create(version=1, state="live", made_at=now)
     StageChange.objects.create(contact=jana, from_stage="lead", to_stage="qualified", reason="score", changed_at=now)
     Order.objects.create(number="1", contact=jana, total=10, placed_at=now)
     Offer.objects.get_or_create(key="spring")

@@ -101,6 +101,8 @@ NO_RULES = {
     "leads.Lead": {"evidence"},
     "leads.LeadMove": {"before", "after", "beside", "told"},
     "leads.RejectReason": {"names"},
+    # Groups of people by what was said of them, and the numbers of a refusal.
+    "scoring.PredictionModel": {"reliability", "refusal"},
     "messaging.Brand": {"colours", "fonts", "languages", "banned_words", "glossary", "tone", "legal"},
     "messaging.LintFinding": {"values"},
     "messaging.Reading": {"users", "colours", "fonts", "tone"},

@@ -127,6 +127,7 @@ WORK = {
     "journey_crm.tasks.retain": old_pages,
     "journey_crm.tasks.mind_fields": new_traits,
     "journey_crm.tasks.lint": lambda now: None,  # the company's own messages are live
+    "journey_crm.tasks.predict": lambda now: None,  # it writes down why there is nothing to foretell
     "journey_crm.tasks.heartbeat": lambda now: None,
 }
 # How many mails leave by it.
