@@ -4,8 +4,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from contacts.beside import Beside
 from contacts.models import Contact
+from contacts.panels import Beside
 from scoring.prediction import prediction_of
 
 

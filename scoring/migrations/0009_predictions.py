@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contacts', '0021_unknown_zones'),
-        ('scoring', '0007_grades'),
+        ('scoring', '0008_stages_both_ways'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

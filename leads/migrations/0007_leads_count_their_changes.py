@@ -35,7 +35,7 @@ EXECUTE FUNCTION count_lead_change()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("leads", "0007_moves_notes_and_calls")]
+    dependencies = [("leads", "0006_moves_notes_and_calls")]
 
     operations = [
         migrations.RunSQL(FUNCTION, "DROP FUNCTION count_lead_change()"),

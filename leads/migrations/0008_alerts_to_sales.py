@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('leads', '0005_routing'),
+        ('leads', '0007_leads_count_their_changes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
