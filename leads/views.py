@@ -29,6 +29,7 @@ from leads.holding import may_hold
 from leads.lists import Place, Shown, Tab
 from leads.models import Lead, LeadQuerySet, RejectReason
 from leads.person import with_colleagues, with_origin
+from leads.standing import with_standing
 from leads.wording import in_language
 from leads.written import may_undo, with_activities, with_last_move
 from messaging.models import Message
@@ -79,7 +80,8 @@ def visible(user: Any) -> LeadQuerySet:
     """The leads that a user sees, with what their dossiers show."""
     leads = Lead.objects.visible_to(user)
     leads = leads.select_related("contact__company", "owner", "assigned_to", "team", "reject_reason")
-    leads = with_consents(with_hold(with_holdouts(leads), timezone.now()))
+    now = timezone.now()
+    leads = with_standing(with_consents(with_hold(with_holdouts(leads), now)), now)
     leads = with_last_move(with_activities(leads, user))
     return _with_news(with_colleagues(with_origin(leads), user))
 
@@ -168,7 +170,7 @@ def _forms(chosen: Lead, user: Any, is_worker: bool, now: datetime) -> dict[str,
         }
         if chosen.state == "accepted":
             offered["convert_form"] = ConvertForm(auto_id="convert_%s")
-    if is_open and (in_hand or chosen.state == "open" or user.has_perm("leads.change_lead")):
+    if is_open and (in_hand or chosen.state == "open" or user.has_perm("leads.route_lead")):
         offered["assign_form"] = AssignForm(by=user, auto_id="assign_%s")
     return offered
 
