@@ -89,7 +89,7 @@ def visible(user: Any) -> LeadQuerySet:
 def page(request: HttpRequest, chosen: Lead | None, status: int = 200, **forms: Any) -> HttpResponse:
     """The whole workspace, with a chosen lead's dossier, else the first one's; `forms` are those with what is wrong."""
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, chosen, user, now, counts), user, now, counts)
     is_list = chosen is None
     if chosen is None and shown.leads:
@@ -197,12 +197,14 @@ def live(request: HttpRequest) -> HttpResponse:
     """
     may_look(request.user)
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, None, user, now, counts), user, now, counts)
     asked = request.GET.get("lead", "")
     context = {**_list(user, shown, counts, now), "lead": {"pk": int(asked)} if asked.isdecimal() else None}
     answer = {
-        "counts": {key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items()},
+        "counts": {
+            key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items() if key != "found"
+        },
         "list": render_to_string("leads/list.html", context, request),
         **(_news(user, int(asked)) if asked.isdecimal() and len(asked) < 19 else {}),
     }
