@@ -64,5 +64,11 @@ def chips(contact: Contact, now: datetime) -> list[tuple[str, str]]:
     found = facts()
     if not found:
         return []
-    row: dict[str, Any] = dict(Contact.objects.filter(pk=contact.pk).values(**expressions(now)).get())
-    return [(str(one.label), one.name_of(row[one.key])) for one in found if row[one.key] not in (None, "", NOTHING)]
+    return in_words(dict(Contact.objects.filter(pk=contact.pk).values(**expressions(now)).get()))
+
+
+def in_words(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same of what `expressions` said of one contact."""
+    return [
+        (str(one.label), one.name_of(row[one.key])) for one in facts() if row.get(one.key) not in (None, "", NOTHING)
+    ]

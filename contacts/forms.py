@@ -112,7 +112,7 @@ class SegmentForm(forms.ModelForm):
         model = Segment
         fields = ["name", "key", "rule"]
         field_classes = {"rule": RuleField}
-        widgets = {"name": forms.TextInput(attrs={"class": "vTextField"}), "rule": RuleWidget}
+        widgets = {"name": forms.TextInput(attrs={"class": "vTextField"}), "rule": RuleWidget(of="segment")}
         help_texts = {"rule": ""}  # the builder says it
 
     def clean(self):

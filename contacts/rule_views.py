@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from contacts import written
 from contacts.models import Contact
 from contacts.outlook import outlook
-from contacts.rule_widget import read_rule
+from contacts.rule_widget import WITHOUT_CONDITIONS, read_rule
 from contacts.ruleeditor import Editor
 from contacts.rulefields import Vocabulary
 from contacts.rulerows import doubts_of, draw, problems_of, sentence_of
@@ -84,6 +84,7 @@ def draw_view(request: HttpRequest) -> HttpResponse:
         name = request.POST.get("name", "")
         if not _NAME.fullmatch(name):
             raise RuleError("name", _("A builder needs a name."))
+        without = WITHOUT_CONDITIONS.get(request.POST.get("of", ""), WITHOUT_CONDITIONS[""])
         drawing = draw(rule, name, timezone.now(), opened=opened, person=_person(request))
         text = written.write(rule)
     except RuleError as error:
@@ -91,7 +92,7 @@ def draw_view(request: HttpRequest) -> HttpResponse:
     return JsonResponse(
         {
             "text": text,
-            "html": render_to_string("contacts/rule_tree.html", {"drawing": drawing}),
+            "html": render_to_string("contacts/rule_tree.html", {"drawing": drawing, "without": without}),
             "person": render_to_string("contacts/rule_person.html", {"drawing": drawing}),
             "message": message,
             "focus": focus,

@@ -19,6 +19,14 @@ from contacts.rulefields import Vocabulary
 from contacts.rulerows import draw, problems_of
 from contacts.rules import RuleError, parse
 
+# What a rule without a condition means, by what it is the rule of.
+WITHOUT_CONDITIONS = {
+    "": gettext_lazy("No condition yet."),
+    "segment": gettext_lazy("No condition yet: only people put in by hand belong here."),
+    "team": gettext_lazy("No condition yet: all that no other team takes."),
+    "rep": gettext_lazy("No condition yet: all of the team."),
+}
+
 # Longer than the longest rule that can be asked.
 LONGEST = 200_000
 
@@ -50,9 +58,11 @@ class RuleWidget(forms.Textarea):
         css = {"all": ["contacts/rules.css"]}
         js = [forms.widgets.Script("contacts/rules.js", type="module")]
 
-    def __init__(self, attrs: dict[str, Any] | None = None, *, has_panel: bool = True) -> None:
+    def __init__(self, attrs: dict[str, Any] | None = None, *, has_panel: bool = True, of: str = "") -> None:
         super().__init__({"rows": 8, "class": "vLargeTextField rule-source", "spellcheck": "false", **(attrs or {})})
         self.has_panel = has_panel
+        # What it is the rule of: one of WITHOUT_CONDITIONS.
+        self.of = of
         # Who needs the rule, named; None where nobody asks.
         self.users: list[str] | None = None
 
@@ -68,7 +78,13 @@ class RuleWidget(forms.Textarea):
             drawing = draw(rule, context["widget"]["attrs"].get("id") or name, timezone.now())
         except written.Unreadable:
             pass
-        return context | {"drawing": drawing, "has_panel": self.has_panel, "users": self.users}
+        return context | {
+            "drawing": drawing,
+            "of": self.of,
+            "without": WITHOUT_CONDITIONS[self.of],
+            "has_panel": self.has_panel,
+            "users": self.users,
+        }
 
 
 class RuleField(forms.Field):

@@ -10,9 +10,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from leads.desk import DeskError
+from leads.handing import hand_over
 from leads.loop_admin import BehindANumber
 from leads.models import Lead, RejectReason, Task
-from leads.routing import REASONS, HandOverError, hand_over
+from leads.routing import REASONS
 from leads.routing_admin import HandOverForm, WaitingFilter
 
 
@@ -67,7 +69,7 @@ class LeadAdmin(admin.ModelAdmin):
             count = hand_over(
                 Lead.objects.filter(pk__in=queryset.values("pk")), to=to, by=request.user, now=timezone.now()
             )
-        except (PermissionDenied, HandOverError) as refused:
+        except (PermissionDenied, DeskError) as refused:
             messages.error(request, str(refused))
             return
         told = ngettext("%(count)d lead was handed over.", "%(count)d leads were handed over.", count)

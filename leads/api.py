@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from contacts.parameters import IdFilter
 from contacts.problems import PreconditionFailed
 from contacts.rest import Resource, StrictSerializer
-from leads import activities, desk, holding, moves, syncing
+from leads import activities, desk, handing, holding, moves, syncing
 from leads.activity_api import (
     Activities,
     ActivitySerializer,
@@ -229,7 +229,7 @@ class Leads(ReportMixin, ListModelMixin, RetrieveModelMixin, Resource):
     @_answers(AssignSerializer, "Gives a lead to a colleague.", {"to": "jan"})
     @action(detail=True, methods=["post"])
     def assign(self, request: Request, pk: str | None = None) -> Response:
-        return self._move(desk.assign, AssignSerializer)
+        return self._move(handing.assign, AssignSerializer)
 
     @_answers(
         CallSerializer, "Notes how a call went.",

@@ -8,17 +8,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from contacts.models import Contact
 from contacts.stream import put
-from leads.models import Lead, LeadMove, LeadQuerySet, RejectReason, Rep, Team
-from leads.routing import absences, away_now, calendar_of, due_at
+from leads.models import Lead, LeadMove, LeadQuerySet, RejectReason, Team
+from leads.routing import calendar_of, due_at
 
 # So long after it a move that ends a lead can be undone; then marketing, the books and other systems go on from it.
 GRACE = timedelta(seconds=30)
@@ -123,11 +121,17 @@ def claim(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
 
 @transaction.atomic
 def release(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
-    """Puts a claimed lead back for the others. Raises TakenByOther or WrongState."""
+    """Puts a claimed lead back for the others: nobody's, with the whole time of the team to answer, until routing finds
+    another rep. Whoever gave a lead back gets it no more from routing. Raises TakenByOther or WrongState.
+    """
+    fresh = Lead.objects.select_related("team").get(pk=lead.pk)
+    team: Team | None = fresh.team
     return move(
         lead=lead, by=by, now=now, source=source, kind="release", says="lead.released",
         where=Lead.objects.movable_by(by).filter(state="claimed"),
         state="open", owner=None, claimed_at=None, claimed_by=None, snoozed_until=None, snooze_reason="",
+        assigned_to=None, assigned_at=None, unrouted_because="", asked_at=None, overdue_at=None,
+        due_at=due_at(team, calendar_of(team, None, ()), now) if team else fresh.due_at,
     )  # fmt: skip
 
 
@@ -220,62 +224,3 @@ def unsnooze(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Le
         where=Lead.objects.owned_by(by).filter(snoozed_until__isnull=False),
         snoozed_until=None, snooze_reason="",
     )  # fmt: skip
-
-
-def colleagues(by: Any) -> QuerySet:
-    """To whom a user may give leads and tasks: himself and the reps of his teams; who may change leads, to every rep.
-
-    Who does not work on leads, or no longer, is not among them.
-    """
-    users = get_user_model().objects
-    works = users.with_perm("leads.work_lead", backend="django.contrib.auth.backends.ModelBackend")
-    if not by.has_perm("leads.change_lead"):
-        works = works.filter(Q(pk=by.pk) | Q(teams__in=by.teams.all()))
-    # The permission is asked by joins that name people more than once.
-    return users.filter(pk__in=works.order_by().values("pk")).order_by("last_name", "first_name", "username")
-
-
-@transaction.atomic
-def assign(*, lead: Lead, to: Any, by: Any, now: datetime, source: str = "sales") -> Lead:
-    """Gives a lead to a colleague: an open one is assigned to him, one in hand becomes his as far as it is.
-
-    A rep gives away his own and open leads, whoever may change leads gives away all. Raises TakenByOther, WrongState,
-    or WrongWords where `to` is no colleague.
-    """
-    must_work(by)
-    if not colleagues(by).filter(pk=to.pk).exists():
-        raise WrongWords("to", _("%(name)s is not in a team with you.") % {"name": name_of(to)})
-    contact = hold_contact(lead)
-    was = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
-    if to.pk != by.pk and to.pk in away_now(now):
-        raise WrongWords("to", _("%(name)s is away.") % {"name": name_of(to)})
-    told: dict[str, Any] = {"to": to.get_username()}
-    # What is not accepted yet has a new clock, or the next tick would take it from him.
-    due: dict[str, Any] = {"due_at": _due_at(was, to, now)} if was.state != "accepted" else {}
-    if was.state == "open":
-        return move(
-            lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
-            where=Lead.objects.unclaimed(), told=told,
-            assigned_to=to, assigned_at=now, unrouted_because="", overdue_at=None, asked_at=None, **due,
-        )  # fmt: skip
-    # With the lead goes the person, if that was the same rep's.
-    follows = was.owner_id is not None and contact.owner_id == was.owner_id
-    given = move(
-        lead=lead, by=by, now=now, source=source, kind="assign", says="lead.assigned",
-        where=Lead.objects.movable_by(by).filter(state__in=["claimed", "accepted"]), told=told,
-        beside={"contact_owner": was.owner_id} if follows else {},
-        owner=to, assigned_to=to, assigned_at=now, claimed_by=to, snoozed_until=None, snooze_reason="",
-        overdue_at=None, asked_at=None, **due,
-    )  # fmt: skip
-    if follows:
-        Contact.objects.filter(pk=contact.pk).update(owner=to, updated_at=now)
-    return given
-
-
-def _due_at(lead: Lead, to: Any, now: datetime) -> datetime | None:
-    """By when a rep answers who is given a lead now, by his own working hours."""
-    team = None if lead.team_id is None else Team.objects.get(pk=lead.team_id)
-    if team is None:
-        return lead.due_at
-    place = Rep.objects.filter(team=team, user=to).first()
-    return due_at(team, calendar_of(team, place, absences(now).get(to.pk, ())), now)

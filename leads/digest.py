@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from contacts.models import Touchpoint
 from contacts.sql import load
 from leads import presence
 from leads.alerts import preference_of, workers
@@ -52,7 +52,6 @@ class TeamDay:
     accepted: int
     rejected: int
     won: int
-    value: Decimal | None
     waiting: int
     overdue: int
 
@@ -139,12 +138,16 @@ def _sections(user: Any, since: datetime, ends_at: datetime, now: datetime) -> l
     late = _late(mine, now)
     today = mine.filter(state__in=["open", "claimed"], due_at__gte=now, due_at__lte=ends_at)
     waiting = mine.filter(state="open").exclude(due_at__lte=ends_at)
+    told = Touchpoint.objects.filter(contact=OuterRef("contact"), kind="lead.woken", occurred_at__gt=since)
+    wakes = Q(snoozed_until__lte=ends_at) | Q(Exists(told), snoozed_until=None)
+    awake = mine.filter(wakes, owner=user).exclude(pk__in=(late | today).values("pk"))
     free = Lead.objects.unclaimed().filter(assigned_to=None, created_at__gt=since)
     free = free.filter(Q(team=None) | Q(team__reps=user)).distinct()
     tasks = Task.objects.open().filter(assignee=user, due_at__lte=ends_at)
     found = [
         _section(_("Overdue"), late, now),
         _section(_("To answer today"), today, now),
+        _section(_("Awake again today"), awake, now),
         _section(_("For you"), waiting, now),
         _section(_("New and nobody's"), free, now),
     ]
@@ -185,7 +188,6 @@ def _outcome(user: Any, since: datetime) -> str:
         accepted=Count("pk", filter=Q(accepted_by=user, accepted_at__gt=since)),
         rejected=Count("pk", filter=Q(state="rejected", ended_by=user, ended_at__gt=since)),
         won=Count("pk", filter=Q(state="converted", ended_by=user, ended_at__gt=since)),
-        value=Sum("value", filter=Q(state="converted", ended_by=user, ended_at__gt=since)),
     )
     words = [
         (done["claimed"], ngettext("%(count)d claimed", "%(count)d claimed", done["claimed"])),

@@ -9,6 +9,7 @@ from contacts import timeline
 from leads.contacting import Allowed, Told, allowed, messages_to
 from leads.models import Lead
 from leads.person import Colleague, Origin, colleagues_of, origin_of
+from leads.standing import Standing, standing_of
 from leads.written import Written, written_of
 from messaging.planned import Planned
 from scoring.waterfalls import Bar, Score, scores_of
@@ -22,6 +23,7 @@ TREND = timedelta(days=7)
 class Dossier:
     """`trend` is by how many points the first score changed within a week; None where there is no score."""
 
+    standing: Standing
     scores: list[Score]
     trend: float | None
     reasons: list[Bar]
@@ -47,6 +49,7 @@ def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dos
     written = written_of(lead)
     about = about if about in timeline.SUBJECTS else ""
     return Dossier(
+        standing=standing_of(lead, now),
         scores=scores,
         trend=_trend(scores[0], now) if scores else None,
         # Who they are (fit) is no reason to call today; what they did is.

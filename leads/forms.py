@@ -10,7 +10,8 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from leads.desk import colleagues, name_of
+from leads.desk import name_of
+from leads.handing import colleagues
 from leads.models import Activity, RejectReason
 from leads.wording import in_language
 

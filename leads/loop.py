@@ -75,7 +75,8 @@ class Step:
     key: str
     label: str
     number: Number
-    value: Decimal | None = None
+    # By currency, of those that have one.
+    values: dict[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Origin:
     leads: Number
     accepted: Number
     won: Number
-    value: Decimal | None = None
+    values: dict[str, Decimal] = field(default_factory=dict)
     # Won of those that ended, in per cent; None while none has.
     win_rate: float | None = None
 
@@ -128,7 +129,8 @@ class Loop:
     funnel: list[Step] = field(default_factory=list)
     handed: int = 0
     won: int = 0
-    won_value: Decimal | None = None
+    # By currency: amounts in different ones are never added.
+    won_values: dict[str, Decimal] = field(default_factory=dict)
     accept_rate: float | None = None
     reasons: list[Reason] = field(default_factory=list)
     speed: Speed | None = None
@@ -169,21 +171,31 @@ def _share(count: int, of: int) -> float | None:
 
 def _funnel(found: Loop) -> None:
     [(handed, claimed, accepted, won, value, rejected, unfinished, unclaimed)] = _rows("loop_funnel", found.span)
-    found.handed, found.won, found.won_value = handed, won, value
+    found.handed, found.won, found.won_values = handed, won, _amounts(value)
     found.accept_rate = _share(accepted, handed)
     steps = [
-        ("all", _("Handed over"), handed, None),
-        ("claimed", _("Claimed"), claimed, None),
-        ("accepted", _("Accepted"), accepted, None),
-        ("won", _("Won"), won, value),
-        ("rejected", _("Rejected"), rejected, None),
-        ("unfinished", _("Still in hand"), unfinished, None),
-        ("open", _("Of these nobody's yet"), unclaimed, None),
+        ("all", _("Handed over"), handed),
+        ("claimed", _("Claimed"), claimed),
+        ("accepted", _("Accepted"), accepted),
+        ("won", _("Won"), won),
+        ("rejected", _("Rejected"), rejected),
+        ("unfinished", _("Still in hand"), unfinished),
+        ("open", _("Of these nobody's yet"), unclaimed),
     ]
     found.funnel = [
-        Step(key, label, Number(count, found.span.url(key), _share(count, handed)), worth)
-        for key, label, count, worth in steps
+        Step(
+            key,
+            label,
+            Number(count, found.span.url(key), _share(count, handed)),
+            found.won_values if key == "won" else {},
+        )
+        for key, label, count in steps
     ]
+
+
+def _amounts(told: str | None) -> dict[str, Decimal]:
+    """Amounts by currency, as a statement writes them."""
+    return {currency: Decimal(amount) for currency, amount in sorted(json.loads(told or "{}").items())}
 
 
 def _reasons(span: Span) -> list[Reason]:
@@ -241,7 +253,7 @@ def _speeds(found: Loop, now: datetime) -> None:
 
 
 def _origin(
-    span: Span, by: str, key: str, label: str, count: int, accepted: int, won: int, value: Decimal | None = None,
+    span: Span, by: str, key: str, label: str, count: int, accepted: int, won: int, value: str | None = None,
     ended: int | None = None,
 ) -> Origin:  # fmt: skip
     return Origin(
@@ -250,7 +262,7 @@ def _origin(
         leads=Number(count, span.url("all", by, key)),
         accepted=Number(accepted, span.url("accepted", by, key), _share(accepted, count)),
         won=Number(won, span.url("won", by, key), _share(won, count)),
-        value=value,
+        values=_amounts(value),
         win_rate=_share(won, ended) if ended else None,
     )
 

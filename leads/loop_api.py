@@ -17,6 +17,12 @@ from leads.models import Team
 MOST_DAYS = 365
 
 
+class AmountsField(serializers.DictField):
+    """Amounts by currency: those in different ones are never added."""
+
+    child = serializers.DecimalField(max_digits=20, decimal_places=2)
+
+
 class FunnelSerializer(serializers.Serializer):
     handed_over = serializers.IntegerField()
     claimed = serializers.IntegerField()
@@ -54,7 +60,7 @@ class OriginSerializer(serializers.Serializer):
     leads = serializers.IntegerField()
     accepted = serializers.IntegerField()
     won = serializers.IntegerField()
-    value = serializers.DecimalField(max_digits=20, decimal_places=2, allow_null=True)
+    values = AmountsField()
 
 
 class LoopSerializer(serializers.Serializer):
@@ -63,7 +69,7 @@ class LoopSerializer(serializers.Serializer):
     team = serializers.CharField(allow_null=True)
     summary = serializers.CharField()
     funnel = FunnelSerializer()
-    value = serializers.DecimalField(max_digits=20, decimal_places=2, allow_null=True)
+    values = AmountsField()
     rejected_by_reason = ReasonSerializer(many=True)
     speed = SpeedSerializer(allow_null=True)
     speed_by_team = SpeedSerializer(many=True)
@@ -108,7 +114,7 @@ def _told(found: Loop) -> dict[str, Any]:
         "team": found.span.team.key if found.span.team else None,
         "summary": sentence(found),
         "funnel": {names.get(key, key): count for key, count in counts.items()},
-        "value": found.won_value,
+        "values": found.won_values,
         "rejected_by_reason": [
             {
                 "reason": one.key,
@@ -139,5 +145,5 @@ def _origin(one: Any) -> dict[str, Any]:
         "leads": one.leads.count,
         "accepted": one.accepted.count,
         "won": one.won.count,
-        "value": one.value,
+        "values": one.values,
     }

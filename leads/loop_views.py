@@ -2,6 +2,7 @@
 
 import csv
 import io
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.admin.views.decorators import staff_member_required
@@ -53,7 +54,10 @@ def report(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff_member_required
 def report_file(request: HttpRequest) -> HttpResponse:
-    """All tables of the report under each other as CSV, times in seconds, shares left to the spreadsheet."""
+    """All tables of the report under each other as CSV, times in seconds, shares left to the spreadsheet.
+
+    Each currency has a column of its own (`value_EUR`): what stands in one column may be added.
+    """
     found, days, team, _teams = _asked(request)
     file = io.StringIO()
     writer = csv.writer(file)
@@ -61,19 +65,25 @@ def report_file(request: HttpRequest) -> HttpResponse:
     def put(*cells: Any) -> None:
         writer.writerow(["" if cell is None else neutral(str(cell)) for cell in cells])
 
-    put("part", "name", "leads", "accepted", "won", "value", "returned", "claim_median", "claim_p90", "answer_median",
+    currencies = sorted(found.won_values)
+
+    def amounts(values: dict[str, Decimal]) -> list[Decimal | None]:
+        return [values.get(currency) for currency in currencies]
+
+    columns = [f"value_{currency}" for currency in currencies]
+    put("part", "name", "leads", "accepted", "won", *columns, "returned", "claim_median", "claim_p90", "answer_median",
         "answer_p90", "promised", "kept")  # fmt: skip
     for step in found.funnel:
-        put("funnel", step.label, step.number.count, None, None, step.value)
+        put("funnel", step.label, step.number.count, None, None, *amounts(step.values))
     for reason in found.reasons:
-        put("reason", reason.name, reason.number.count, None, None, None, reason.returned.count)
+        put("reason", reason.name, reason.number.count, None, None, *amounts({}), reason.returned.count)
     for part, rows in (("source", found.sources), ("journey", found.tracks), ("points", found.bands)):
         for row in rows:
-            put(part, row.label, row.leads.count, row.accepted.count, row.won.count, row.value)
+            put(part, row.label, row.leads.count, row.accepted.count, row.won.count, *amounts(row.values))
     for part, speeds in (("team", found.teams), ("rep", found.reps)):
         for one in speeds:
-            put(part, one.label, None, None, None, None, None, one.claim_median, one.claim_p90, one.answer_median,
-                one.answer_p90, one.promised, one.kept)  # fmt: skip
+            put(part, one.label, None, None, None, *amounts({}), None, one.claim_median, one.claim_p90,
+                one.answer_median, one.answer_p90, one.promised, one.kept)  # fmt: skip
     name = f"closed-loop-{days}-days{f'-{team.key}' if team else ''}.csv"
     response = HttpResponse(file.getvalue(), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'

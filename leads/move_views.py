@@ -18,7 +18,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from leads import activities, desk, holding, moves, tasks
+from leads import activities, desk, handing, holding, moves, tasks
 from leads.forms import AssignForm, CallForm, ConvertForm, HoldForm, NoteForm, RejectForm, SnoozeForm, TaskForm
 from leads.models import Lead, LeadMove
 from leads.views import page, visible
@@ -121,7 +121,7 @@ def assign(request: HttpRequest, pk: int) -> HttpResponse:
 
     def move(now: Any) -> None:
         given.append(get_object_or_404(get_user_model(), pk=form.cleaned_data["to"]))
-        desk.assign(lead=one, by=request.user, now=now, to=given[0])
+        handing.assign(lead=one, by=request.user, now=now, to=given[0])
 
     return _filled_in(
         request, one, "assign_form", form, move,

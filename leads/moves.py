@@ -17,6 +17,9 @@ SQL = load(__file__)
 # A slip is noticed at once; what is older is changed by another move.
 UNDO_WITHIN = timedelta(hours=1)
 
+# What the tick changes of a lead that nobody has claimed.
+_ROUTED = ("assigned_to_id", "assigned_at", "due_at", "overdue_at", "asked_at", "unrouted_because")
+
 
 class NothingToUndo(DeskError):
     """There is no move of this user that could be undone: the text says why."""
@@ -40,7 +43,15 @@ def undoable(lead: Lead, by: Any, now: datetime) -> LeadMove | None:
     last = LeadMove.objects.filter(lead=lead, undone_at=None).first()
     if last is None or last.by_id != by.pk or last.told_at or last.at < now - UNDO_WITHIN:
         return None
-    return last if written(lead, list(last.after)) == last.after else None
+    return last if _stands(lead, last) else None
+
+
+def _stands(lead: Lead, last: LeadMove) -> bool:
+    """Whether a lead is as its last move left it. What routing did since with one that was given back is nobody's word:
+    as long as no colleague claims it, it may be taken back.
+    """
+    names = [name for name in last.after if last.kind != "release" or name not in _ROUTED]
+    return written(lead, names) == {name: last.after[name] for name in names}
 
 
 @transaction.atomic
@@ -58,7 +69,7 @@ def undo(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
     if last.by_id != by.pk:
         who = name_of(last.by) if last.by else _("Somebody")
         raise NothingToUndo(_("%(name)s has moved this lead since.") % {"name": who})
-    if written(fresh, list(last.after)) != last.after:
+    if not _stands(fresh, last):
         raise NothingToUndo(_("This lead has changed since, so it cannot be undone."))
     if last.at < now - UNDO_WITHIN:
         raise NothingToUndo(_("It is too late to undo this."))

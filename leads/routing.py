@@ -12,14 +12,12 @@ from typing import Any
 
 import structlog
 from django.contrib.auth import get_user_model
-from django.core.exceptions import EmptyResultSet, PermissionDenied
-from django.db import transaction
+from django.core.exceptions import EmptyResultSet
 from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from contacts.models import Contact, Incoming
+from contacts.models import Contact
 from contacts.rules import RuleError, parse, to_q
 from contacts.sql import Fragment, fragment, join, load
 from leads.models import Absence, Lead, LeadQuerySet, Rep, Team
@@ -279,56 +277,3 @@ def reroute(now: datetime, after: int, upto: int) -> int:
         ]
         SQL["restart_clocks"].run(now=now, places=json.dumps(own), clocks=json.dumps(clocks(now)))
     return assign(now)
-
-
-class HandOverError(ValueError):
-    """The leads would not stay where they are handed over; the text is for the person who tried it."""
-
-
-@transaction.atomic
-def hand_over(leads: LeadQuerySet, *, to: Any, by: Any, now: datetime) -> int:
-    """Gives unfinished leads of others to one rep, whatever the capacity says; how many. Told by `lead.reassigned`.
-
-    Accepted and claimed ones become that rep's; open ones wait for that rep; what is not accepted has a new clock.
-    Raises PermissionDenied for who may not hand over, and for a rep who does not work on leads; HandOverError for one
-    who is away, from whom they would be taken at once.
-    """
-    if not by.has_perm("leads.route_lead"):
-        raise PermissionDenied(_("You may not hand leads over to others."))
-    if not to.is_active or not to.has_perm("leads.work_lead"):
-        raise PermissionDenied(_("%(name)s does not work on leads.") % {"name": to.get_full_name() or to})
-    if to.pk in away_now(now):
-        raise HandOverError(_("%(name)s is away.") % {"name": to.get_full_name() or to})
-    others = leads.unfinished().annotate(holder=Coalesce("owner_id", "assigned_to_id")).exclude(holder=to.pk)
-    chosen = list(others.order_by("pk").select_for_update(of=["self"]).select_related("owner", "assigned_to"))
-    ids = [lead.pk for lead in chosen]
-    in_hand = Lead.objects.filter(pk__in=ids)
-    fresh = {
-        "assigned_to": to, "assigned_at": now, "overdue_at": None, "asked_at": None, "unrouted_because": "",
-        "updated_at": now,
-    }  # fmt: skip
-    for team in Team.objects.filter(pk__in={lead.team_id for lead in chosen if lead.team_id}):
-        own = Rep.objects.filter(team=team, user=to).first()
-        due = due_at(team, calendar_of(team, own, absences(now).get(to.pk, ())), now)
-        in_hand.unaccepted().filter(team=team).update(due_at=due)
-    in_hand.filter(state="open").update(**fresh)
-    in_hand.filter(state__in=["claimed", "accepted"]).update(owner=to, **fresh)
-    Incoming.objects.bulk_create(
-        Incoming(
-            kind="lead.reassigned",
-            source="sales",
-            channel="sales",
-            occurred_at=now,
-            received_at=now,
-            contact_id=lead.contact_id,
-            properties={
-                "lead": lead.pk,
-                "by": by.get_username(),
-                "from": holder.get_username() if (holder := lead.owner or lead.assigned_to) else "",
-                "to": to.get_username(),
-                "reason": "handed_over",
-            },
-        )
-        for lead in chosen
-    )
-    return len(chosen)

@@ -48,7 +48,7 @@ class TeamForm(_Hours):
         widgets = {
             "name": forms.TextInput(attrs={"class": "vTextField"}),
             "hours": forms.TextInput(attrs={"class": "vLargeTextField"}),
-            "rule": RuleWidget,
+            "rule": RuleWidget(of="team"),
         }
 
     def clean_holidays(self) -> list[str]:
@@ -63,7 +63,7 @@ class RepForm(_Hours):
         field_classes = {"rule": RuleField}
         widgets = {
             "hours": forms.TextInput(attrs={"class": "vLargeTextField"}),
-            "rule": RuleWidget(has_panel=False),
+            "rule": RuleWidget(has_panel=False, of="rep"),
         }
 
 

@@ -7,7 +7,8 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from leads.desk import WrongWords, assign, must_work
+from leads.desk import WrongWords, must_work
+from leads.handing import assign
 from leads.models import Lead
 
 

@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 from contacts.models import Contact
 from contacts.sql import load
 from contacts.stream import put
-from leads.desk import DeskError, WrongWords, colleagues, must_work, name_of
+from leads.desk import DeskError, WrongWords, must_work, name_of
+from leads.handing import colleagues
 from leads.models import Task
 
 SQL = load(__file__)

@@ -29,6 +29,7 @@ from leads.holding import may_hold
 from leads.lists import Place, Shown, Tab
 from leads.models import Lead, LeadQuerySet, RejectReason
 from leads.person import with_colleagues, with_origin
+from leads.standing import with_standing
 from leads.wording import in_language
 from leads.written import may_undo, with_activities, with_last_move
 from messaging.models import Message
@@ -79,7 +80,8 @@ def visible(user: Any) -> LeadQuerySet:
     """The leads that a user sees, with what their dossiers show."""
     leads = Lead.objects.visible_to(user)
     leads = leads.select_related("contact__company", "owner", "assigned_to", "team", "reject_reason")
-    leads = with_consents(with_hold(with_holdouts(leads), timezone.now()))
+    now = timezone.now()
+    leads = with_standing(with_consents(with_hold(with_holdouts(leads), now)), now)
     leads = with_last_move(with_activities(leads, user))
     return _with_news(with_colleagues(with_origin(leads), user))
 
@@ -87,7 +89,7 @@ def visible(user: Any) -> LeadQuerySet:
 def page(request: HttpRequest, chosen: Lead | None, status: int = 200, **forms: Any) -> HttpResponse:
     """The whole workspace, with a chosen lead's dossier, else the first one's; `forms` are those with what is wrong."""
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, chosen, user, now, counts), user, now, counts)
     is_list = chosen is None
     if chosen is None and shown.leads:
@@ -168,7 +170,7 @@ def _forms(chosen: Lead, user: Any, is_worker: bool, now: datetime) -> dict[str,
         }
         if chosen.state == "accepted":
             offered["convert_form"] = ConvertForm(auto_id="convert_%s")
-    if is_open and (in_hand or chosen.state == "open" or user.has_perm("leads.change_lead")):
+    if is_open and (in_hand or chosen.state == "open" or user.has_perm("leads.route_lead")):
         offered["assign_form"] = AssignForm(by=user, auto_id="assign_%s")
     return offered
 
@@ -195,12 +197,14 @@ def live(request: HttpRequest) -> HttpResponse:
     """
     may_look(request.user)
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, None, user, now, counts), user, now, counts)
     asked = request.GET.get("lead", "")
     context = {**_list(user, shown, counts, now), "lead": {"pk": int(asked)} if asked.isdecimal() else None}
     answer = {
-        "counts": {key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items()},
+        "counts": {
+            key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items() if key != "found"
+        },
         "list": render_to_string("leads/list.html", context, request),
         **(_news(user, int(asked)) if asked.isdecimal() and len(asked) < 19 else {}),
     }

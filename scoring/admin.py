@@ -144,7 +144,7 @@ class ScoreModelAdmin(admin.ModelAdmin):
         def weigh(request: HttpRequest) -> HttpResponse:
             return whatif_view(request, self)
 
-        view = require_POST(self.admin_site.admin_view(weigh))
+        view = self.admin_site.admin_view(require_POST(weigh))
         return [
             path("whatif/", view, name="scoring_scoremodel_whatif"),
             *backtest_page.urls(self.admin_site.admin_view),

@@ -24,8 +24,12 @@ def phases() -> dict[str, str]:
 
 def phase_at(now: datetime) -> Case:
     """The phase of a contact at a moment, as an expression over Contact."""
-    whens = []
-    for rule in StageRule.objects.filter(phase_rule__isnull=False):
+    whens, read_as = [], dict(USUAL_PHASES)
+    for rule in StageRule.objects.all():
+        if rule.phase:
+            read_as[rule.stage] = rule.phase
+        if rule.phase_rule is None:
+            continue
         try:
             asked = parse(rule.phase_rule)
         except RuleError:
@@ -34,7 +38,7 @@ def phase_at(now: datetime) -> Case:
         if rule.phase_before and "phase" not in fields_in(asked):
             whens.append(When(to_q(asked, now), stage=rule.stage, then=Value(rule.phase_now)))
             whens.append(When(stage=rule.stage, then=Value(rule.phase_before)))
-    whens += [When(stage=stage, then=Value(phase)) for stage, phase in phases().items()]
+    whens += [When(stage=stage, then=Value(phase)) for stage, phase in read_as.items()]
     return Case(*whens, default=Value("none"), output_field=TextField())
 
 

@@ -138,32 +138,46 @@ class Prediction:
         return told % {"percent": self.percent, "days": self.version.window.days}
 
 
-def prediction_of(contact: Contact, now: datetime, most: int = _SHOWN) -> Prediction | None:
+@dataclass(frozen=True)
+class Ready:
+    """The version in use with its words: the same for everybody, so that who asks often may keep it for a while."""
+
+    version: PredictionModel
+    words: "_Words"
+
+
+def ready() -> Ready | None:
+    """What it takes to say a chance; None where no version is in use."""
+    version = PredictionModel.objects.live().first()
+    return Ready(version, _Words.read(version.features)) if version else None
+
+
+def prediction_of(contact: Contact, now: datetime, most: int = _SHOWN, known: Ready | None = None) -> Prediction | None:
     """What the version in use says of a contact at this moment, with the `most` weightiest contributions.
 
     None where no version is in use, and of visitors, customers and whoever else nobody asks about. One statement over
-    the contact's own rows.
+    the contact's own rows for whoever has what `ready` answered.
     """
-    version = PredictionModel.objects.live().first()
-    if version is None:
+    known = known or ready()
+    if known is None:
         return None
+    version, words = known.version, known.words
     rows = SQL["contact_features"].rows(
         fragments=parts(*_FEATURES), model=None, **OWN,
         **looked_at([now], version.window, first=contact.pk, last=contact.pk),
     )  # fmt: skip
     if not rows:
         return None
-    known = dict(rows)
+    facts = dict(rows)
     names, weights, base = _weights(version)
-    figure = base + sum(known.get(name, 0.0) * weight for name, weight in zip(names, weights, strict=True))
+    figure = base + sum(facts.get(name, 0.0) * weight for name, weight in zip(names, weights, strict=True))
     value = _chance(figure)
     # The same act within 14 and 90 days is one thing to say.
     parts_of: dict[str, list[tuple[float, str]]] = {}
     for name, weight, mean in zip(names, weights, version.means, strict=True):
-        parts_of.setdefault(_subject(name), []).append((weight * (known.get(name, 0.0) - mean), name))
-    words = _Words.read(parts_of)
+        parts_of.setdefault(_subject(name), []).append((weight * (facts.get(name, 0.0) - mean), name))
     found = [
-        Contribution(100 * (value - _chance(figure - sum(one for one, _name in some))), words.say(subject, some, known))
+        Contribution(100 * (value - _chance(figure - sum(one for one, _name in some))), words.say(subject, some, facts))
         for subject, some in parts_of.items()
     ]
     found.sort(key=lambda one: (-abs(one.points), one.says))

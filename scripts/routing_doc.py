@@ -56,7 +56,13 @@ A lead that is not accepted in time, claimed or not, goes to the next rep with a
 has let it lapse, until all who are there have had it. Where there is nobody else, it stays, and `lead.overdue` is told
 once; whoever claims it then has a clock of his own. Also given to others is what a rep has not accepted when a day away
 begins, or when the log-in is deactivated. Accepted leads stay: whoever *can hand leads over to others* does that under
-**All leads**, for many at once; the filter *with who is away or gone* finds them.
+**All leads**, for many at once; the filter *with who is away or gone* finds them. A rep without that permission gives
+what he has in hand, and open leads, to the reps of his teams, in the workspace. Both are the same move: whoever gets a
+lead that is not accepted has a clock of his own, and nobody is given a lead who is away.
+
+A claimed lead that is released is nobody's again, with the team's whole time to answer, and goes to another rep at the
+next tick. Routing does not give it back to whoever released it: where there is nobody else, it stays nobody's, and any
+rep may claim it.
 
 The stream hears `lead.assigned` (`to`), `lead.reassigned` (`from`, `to`, and as `reason` `overdue`, `absent`, `left` or
 `handed_over`) and `lead.overdue`. None of them makes a lead hot again.

@@ -5,7 +5,6 @@ SELECT coalesce(nullif(team.name, ''), team.key, '') AS name,
     count(*) FILTER (WHERE lead.accepted_at > %(since)s) AS accepted,
     count(*) FILTER (WHERE lead.state = 'rejected' AND lead.ended_at > %(since)s) AS rejected,
     count(*) FILTER (WHERE lead.state = 'converted' AND lead.ended_at > %(since)s) AS won,
-    sum(lead.value) FILTER (WHERE lead.state = 'converted' AND lead.ended_at > %(since)s) AS value,
     count(*) FILTER (WHERE lead.state = 'open') AS waiting,
     count(*) FILTER (WHERE lead.state IN ('open', 'claimed') AND lead.due_at < %(now)s) AS overdue
 FROM leads_lead lead

@@ -4,7 +4,7 @@
 -- loop_leads --
 -- The leads of a period (and team), each with how it ended and where its person came from.
 SELECT lead.id, lead.contact_id, lead.state, lead.team_id, lead.created_at, lead.claimed_at, lead.accepted_at,
-    lead.ended_at, lead.due_at, lead.reject_reason_id, lead.value, lead.score,
+    lead.ended_at, lead.due_at, lead.reject_reason_id, lead.value, lead.currency, lead.score,
     coalesce(lead.accepted_by_id, lead.claimed_by_id) AS rep_id,
     lead.state = 'converted' AS is_won, lead.state = 'rejected' AS is_rejected,
     CASE WHEN lead.score IS NULL THEN -1 WHEN lead.score >= 200 THEN 200 WHEN lead.score < 0 THEN 0
@@ -14,11 +14,20 @@ WHERE lead.created_at >= %(since)s AND lead.created_at < %(until)s
     AND (%(team)s::bigint IS NULL OR lead.team_id = %(team)s)
 
 -- loop_funnel --
--- How far the leads of a period came: handed over, claimed, accepted, won, its value, rejected, in hand, and unanswered.
-SELECT count(*), count(claimed_at), count(accepted_at), count(*) FILTER (WHERE is_won),
-    sum(value) FILTER (WHERE is_won), count(*) FILTER (WHERE is_rejected),
-    count(*) FILTER (WHERE NOT is_won AND NOT is_rejected), count(*) FILTER (WHERE state = 'open')
-FROM ({loop_leads}) lead
+-- How far the leads of a period came: handed over, claimed, accepted, won, its value in each currency, rejected, in hand,
+-- and unanswered.
+SELECT coalesce(sum(leads), 0)::bigint, coalesce(sum(claimed), 0)::bigint, coalesce(sum(accepted), 0)::bigint,
+    coalesce(sum(won), 0)::bigint, jsonb_object_agg(currency, value::text) FILTER (WHERE value IS NOT NULL),
+    coalesce(sum(rejected), 0)::bigint, coalesce(sum(unfinished), 0)::bigint, coalesce(sum(unclaimed), 0)::bigint
+FROM (
+    SELECT currency, count(*) AS leads, count(claimed_at) AS claimed, count(accepted_at) AS accepted,
+        count(*) FILTER (WHERE is_won) AS won, sum(value) FILTER (WHERE is_won) AS value,
+        count(*) FILTER (WHERE is_rejected) AS rejected,
+        count(*) FILTER (WHERE NOT is_won AND NOT is_rejected) AS unfinished,
+        count(*) FILTER (WHERE state = 'open') AS unclaimed
+    FROM ({loop_leads}) lead
+    GROUP BY currency
+) one
 
 -- loop_reasons --
 -- Why leads were rejected, where they went, and how many of these people came back to sales since.
@@ -95,13 +104,19 @@ ORDER BY of_team, of_rep, answered DESC, team_id, rep_id
 -- loop_sources --
 -- Where the people of these leads came from first, and what became of the leads; a campaign's name before the door that
 -- they came by.
-SELECT coalesce(nullif(first.told, ''), nullif(contact.source, ''), '') AS source, count(*), count(accepted_at),
-    count(*) FILTER (WHERE is_won), sum(lead.value) FILTER (WHERE is_won)
-FROM ({loop_leads}) lead
-JOIN contacts_contact contact ON contact.id = lead.contact_id
-LEFT JOIN LATERAL ({first_touch}) first ON true
-GROUP BY 1
-ORDER BY count(*) FILTER (WHERE is_won) DESC, count(*) DESC, 1
+SELECT source, sum(leads)::bigint, sum(accepted)::bigint, sum(won)::bigint,
+    jsonb_object_agg(currency, value::text) FILTER (WHERE value IS NOT NULL)
+FROM (
+    SELECT coalesce(nullif(first.told, ''), nullif(contact.source, ''), '') AS source, lead.currency,
+        count(*) AS leads, count(accepted_at) AS accepted, count(*) FILTER (WHERE is_won) AS won,
+        sum(lead.value) FILTER (WHERE is_won) AS value
+    FROM ({loop_leads}) lead
+    JOIN contacts_contact contact ON contact.id = lead.contact_id
+    LEFT JOIN LATERAL ({first_touch}) first ON true
+    GROUP BY 1, 2
+) one
+GROUP BY source
+ORDER BY sum(won) DESC, sum(leads) DESC, source
 
 -- first_touch --
 -- What the first page that a lead's person saw said of where they came from.
@@ -116,12 +131,17 @@ LIMIT 1
 -- loop_tracks --
 -- Which journeys these people went through before their lead was won, or to this day, and what became of the leads; one
 -- who went through several counts in each, and those who were held out of a journey do not count in it.
-SELECT coalesce(been.journey, '') AS journey, count(*), count(accepted_at), count(*) FILTER (WHERE is_won),
-    sum(lead.value) FILTER (WHERE is_won)
-FROM ({loop_leads}) lead
-LEFT JOIN LATERAL ({journeys_before}) been ON true
-GROUP BY 1
-ORDER BY count(*) FILTER (WHERE is_won) DESC, count(*) DESC, 1
+SELECT journey, sum(leads)::bigint, sum(accepted)::bigint, sum(won)::bigint,
+    jsonb_object_agg(currency, value::text) FILTER (WHERE value IS NOT NULL)
+FROM (
+    SELECT coalesce(been.journey, '') AS journey, lead.currency, count(*) AS leads, count(accepted_at) AS accepted,
+        count(*) FILTER (WHERE is_won) AS won, sum(lead.value) FILTER (WHERE is_won) AS value
+    FROM ({loop_leads}) lead
+    LEFT JOIN LATERAL ({journeys_before}) been ON true
+    GROUP BY 1, 2
+) one
+GROUP BY journey
+ORDER BY sum(won) DESC, sum(leads) DESC, journey
 
 -- journeys_before --
 -- The journeys that a lead's person entered before the lead ended.

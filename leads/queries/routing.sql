@@ -52,10 +52,16 @@ WITH place AS (
     JOIN contacts_contact contact ON contact.id = lead.contact_id
     LEFT JOIN auth_user holder ON holder.id = coalesce(lead.owner_id, lead.assigned_to_id)
     WHERE lead.id IN ({wanting})
+), gave_back AS MATERIALIZED (
+    -- Who had claimed a lead that was then put back for the others.
+    SELECT lead_id, (before ->> 'owner_id')::bigint AS user_id FROM leads_leadmove
+    WHERE lead_id IN (SELECT id FROM wanting) AND kind = 'release' AND undone_at IS NULL
+        AND before ->> 'owner_id' IS NOT NULL
 ), taker AS MATERIALIZED (
     -- Whose rule holds for the lead, there or not; a person's own rep need not be asked by a rule.
     SELECT wanting.id, wanting.created_at, place.*, place.user_id = wanting.keeper_id AS is_keeper,
-        place.user_id = ANY(wanting.lapsed_by) AS had_it
+        place.user_id = ANY(wanting.lapsed_by) AS had_it,
+        (wanting.id, place.user_id) IN (SELECT lead_id, user_id FROM gave_back) AS gave_it_back
     FROM wanting
     JOIN place ON place.team_id = wanting.team_id AND place.user_id IS DISTINCT FROM wanting.holder_id
     -- Here and below IN, and not EXISTS or a join: that is looked up in a hash, however few rows the planner expects.
@@ -63,7 +69,8 @@ WITH place AS (
         OR (wanting.contact_id, place.rep_id) IN (SELECT fits.id, fits.rep_id FROM fits)
 ), open_to AS (
     -- Nobody gets a lead again that he let lapse, until all who are there have had it.
-    SELECT taker.*, bool_and(had_it) OVER (PARTITION BY id) AS all_had_it FROM taker WHERE is_present
+    SELECT taker.*, bool_and(had_it) OVER (PARTITION BY id) AS all_had_it
+    FROM taker WHERE is_present AND NOT gave_it_back
 ), turn AS (
     SELECT walk.* FROM (
         SELECT array_agg(id ORDER BY created_at, id, no) AS leads, array_agg(no ORDER BY created_at, id, no) AS nos,
@@ -106,7 +113,9 @@ WITH place AS (
             WHEN wanting.team_id NOT IN (SELECT place.team_id FROM place) THEN 'no_rep'
             WHEN wanting.why IN ('overdue', 'absent') THEN 'nobody_else'
             WHEN wanting.id NOT IN (SELECT taker.id FROM taker) THEN 'no_rule'
-            WHEN wanting.id NOT IN (SELECT taker.id FROM taker WHERE taker.is_present) THEN 'away'
+            WHEN wanting.id NOT IN (SELECT taker.id FROM taker WHERE NOT taker.gave_it_back) THEN 'nobody_else'
+            WHEN wanting.id NOT IN (SELECT taker.id FROM taker WHERE taker.is_present AND NOT taker.gave_it_back)
+            THEN 'away'
             ELSE 'full'
         END
     FROM wanting

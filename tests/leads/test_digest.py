@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from journey_crm.roles import MARKETER, SALES_REP, ensure_roles
+from leads import moves
 from leads.digest import plan_digests
 from leads.mails import deliver_mails
 from leads.models import Absence, AlertPreference, Lead, RejectReason, Rep, SalesMail, Task, Team
@@ -131,3 +132,26 @@ def test_a_manager_reads_the_figures_of_the_teams_and_what_is_overdue(team, smtp
     assert mail["Subject"] == "Sales this morning"
     assert "Inside sales: new 4, accepted 1, rejected 1, won 1, unanswered 1, overdue 1" in text
     assert "Overdue in all teams" in text and "Late" in text and "Ancient" not in text
+
+
+def test_what_slept_until_today_is_named_and_what_sleeps_on_is_not(team, smtp_sink):
+    ann, ben = person("ann", SALES_REP, team), person("ben", SALES_REP, team)
+    held = {"state": "accepted", "claimed_at": MORNING, "accepted_at": MORNING}
+    lead("Today", team, owner=ann, snoozed_until=MORNING + 2 * HOUR, **held)
+    lead("Tomorrow", team, owner=ann, snoozed_until=MORNING + 24 * HOUR, **held)
+    lead("Bens", team, owner=ben, snoozed_until=MORNING + 24 * HOUR, **held)
+    lead("Working", team, owner=ann, **held)
+    night = lead("Night", team, owner=ann, snoozed_until=MORNING - HOUR, **held)
+    # The tick has woken it before the mail is written.
+    assert moves.settle(MORNING - HOUR, 0, 0) == 1
+    night.refresh_from_db()
+    assert night.snoozed_until is None
+    plan_digests(MORNING)
+    deliver_mails(MORNING)
+    [mail] = smtp_sink.to(ann.email)
+    text = mail.body()
+    for word in ("Night", "Today"):
+        assert word in text.split("Awake again today")[1]
+    for word in ("Tomorrow", "Bens", "Working"):
+        assert word not in text
+    assert not smtp_sink.to(ben.email)

@@ -18,7 +18,7 @@ from contacts.stream import Step, run_step
 from contacts.unmerging import unmerge
 from contacts.webhooks import tell
 from journey_crm.roles import ADMINISTRATOR, MARKETER, SALES_REP, ensure_roles
-from leads import activities, desk, moves
+from leads import activities, desk, handing, moves
 from leads.models import Activity, Lead, LeadMove, RejectReason, Task, Team
 from messaging.models import Hold
 from tests.scoring.world import NOW, known
@@ -215,7 +215,7 @@ def test_a_crm_writes_its_number_the_value_and_the_owner_back(client, lead, team
     # What it read has changed since.
     assert client.patch(f"/api/v1/leads/{lead.pk}/", {"value": "1.00"}, **crm).status_code == 412
     crm["headers"] |= {"If-Match": answer["ETag"]}
-    assert client.post(f"/api/v1/leads/{lead.pk}/accept/", **crm).status_code == 200
+    assert client.post(f"/api/v1/leads/{lead.pk}/claim/", **crm).status_code == 200
     assert client.post(f"/api/v1/leads/{lead.pk}/accept/", **crm).status_code == 412
     assert client.patch(f"/api/v1/leads/{lead.pk}/", {"value": "1.00"}, **crm).status_code == 412
 
@@ -358,7 +358,7 @@ def test_whoever_reads_the_feed_or_hears_the_hooks_has_every_lead_as_it_is(clien
                 "reject": {"reason": reason}, "convert": {"value": Decimal(dice.randrange(1000)), "order_number": "A"},
                 "snooze": {"until": now + HOUR}, "assign": {"to": dice.choice([ann, jan])},
             }.get(move, {})  # fmt: skip
-            getattr(desk, move)(lead=lead, by=by, now=now, **words)
+            getattr(handing if move == "assign" else desk, move)(lead=lead, by=by, now=now, **words)
         made[move] += 1
 
     for step in range(150):

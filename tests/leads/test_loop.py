@@ -135,7 +135,7 @@ def test_every_number_of_the_example_is_as_counted_by_hand(example):
     assert numbers(found) == {
         "all": 6, "claimed": 5, "accepted": 3, "won": 1, "rejected": 2, "unfinished": 3, "open": 1,
     }  # fmt: skip
-    assert found.accept_rate == 50 and found.won_value == 1000
+    assert found.accept_rate == 50 and found.won_values == {"EUR": 1000}
     assert [(one.key, one.track, one.number.count, one.returned.count) for one in found.reasons] == [
         ("budget", "education", 1, 1), ("rival", "", 1, 0),
     ]  # fmt: skip
@@ -161,16 +161,16 @@ def test_every_number_of_the_example_is_as_counted_by_hand(example):
     }
     assert [(one.label, one.promised, one.kept) for one in found.reps if not one.claimed] == [("Nobody yet", 1, 0)]
     assert found.speed.in_time == 50
-    told = [(one.key, one.leads.count, one.accepted.count, one.won.count, one.value) for one in found.sources]
+    told = [(one.key, one.leads.count, one.accepted.count, one.won.count, one.values) for one in found.sources]
     assert told == [
-        ("google / cpc", 3, 2, 1, 1000),
-        ("bing", 1, 0, 0, None),
-        ("fair / cpc", 1, 0, 0, None),
-        ("segment:1", 1, 1, 0, None),
+        ("google / cpc", 3, 2, 1, {"EUR": 1000}),
+        ("bing", 1, 0, 0, {}),
+        ("fair / cpc", 1, 0, 0, {}),
+        ("segment:1", 1, 1, 0, {}),
     ]
     # Who entered after the lead had ended, and who was held out, do not count.
-    told = [(one.key, one.leads.count, one.won.count, one.value) for one in found.tracks]
-    assert told == [("education", 1, 1, 1000), ("trial", 1, 1, 1000), ("", 5, 0, None)]
+    told = [(one.key, one.leads.count, one.won.count, one.values) for one in found.tracks]
+    assert told == [("education", 1, 1, {"EUR": 1000}), ("trial", 1, 1, {"EUR": 1000}), ("", 5, 0, {})]
     told = [(one.label, one.leads.count, one.won.count, one.win_rate) for one in found.bands]
     assert told == [
         ("handed over without a score", 2, 0, None), ("50 to 74 points", 3, 0, 0), ("100 to 149 points", 1, 1, 100),
@@ -180,6 +180,21 @@ def test_every_number_of_the_example_is_as_counted_by_hand(example):
         "6 leads were handed over; sales accepted 50 % and won 1. Half of the answers came within 2 h 30 min of "
         "working time. The most frequent reason to reject was “No budget”."
     )
+
+
+def test_amounts_in_different_currencies_are_never_added(example):
+    for number, (value, currency) in enumerate([(30_000, "CZK"), (500, "CZK"), (20, "EUR"), (None, "USD")]):
+        Lead.objects.create(
+            contact=known(f"more{number}@example.com", source="google / cpc"), created_at=NOW - HOUR, ended_at=NOW,
+            state="converted", value=value, currency=currency,
+        )  # fmt: skip
+    found = loop(span_of(30, None, NOW), NOW)
+    assert (found.won, found.won_values) == (5, {"CZK": 30_500, "EUR": 1020})
+    assert {step.key: step.values for step in found.funnel if step.values} == {"won": found.won_values}
+    [google] = [one for one in found.sources if one.key == "google / cpc"]
+    assert (google.leads.count, google.won.count, google.values) == (7, 5, {"CZK": 30_500, "EUR": 1020})
+    [none] = [one for one in found.tracks if not one.key]
+    assert (none.leads.count, none.values) == (9, {"CZK": 30_500, "EUR": 20})
 
 
 def test_a_team_and_a_period_take_their_leads_only(example):

@@ -84,6 +84,26 @@ def test_the_file_holds_every_table_and_nothing_that_a_spreadsheet_would_run(lea
     assert source["name"].startswith("'=") and (source["leads"], source["won"]) == ("3", "1")
 
 
+def test_each_currency_has_its_own_amount_on_the_page_in_the_file_and_by_rest(leads, client):
+    contact = Contact.objects.create(email="czk@example.com", source="fair")
+    now = timezone.now()
+    Lead.objects.create(
+        contact=contact, created_at=now - HOUR, ended_at=now, state="converted", value=30_000, currency="CZK"
+    )
+    client.force_login(person("boss", MARKETER))
+    page = client.get("/admin/closed-loop/?period=30").content.decode()
+    assert "30,000 CZK" in page and "1,250 EUR" in page and "31,250" not in page
+    rows = list(csv.DictReader(io.StringIO(client.get("/admin/closed-loop.csv?period=30").content.decode())))
+    [won] = [row for row in rows if row["name"] == "Won"]
+    assert (won["value_CZK"], won["value_EUR"]) == ("30000.00", "1250.00")
+    [fair] = [row for row in rows if row["name"] == "fair"]
+    assert (fair["value_CZK"], fair["value_EUR"]) == ("30000.00", "")
+    _, secret = tokens.issue(user=get_user_model().objects.get(username="boss"), scopes=["read"], now=now)
+    said = client.get("/api/v1/leads/report/?days=30", headers={"Authorization": f"Bearer {secret}"}).json()
+    assert said["values"] == {"CZK": "30000.00", "EUR": "1250.00"}
+    assert {one["key"]: one["values"] for one in said["won_by_source"]}["fair"] == {"CZK": "30000.00"}
+
+
 def test_a_rep_who_sees_his_own_leads_only_gets_no_report(leads, client):
     client.force_login(person("ben", SALES_REP))
     assert client.get("/admin/closed-loop/").status_code == 302
@@ -106,7 +126,7 @@ def test_by_rest(leads, client):
     assert said["funnel"] == {
         "handed_over": 3, "claimed": 2, "accepted": 1, "won": 1, "rejected": 1, "unfinished": 1, "unclaimed": 1,
     }  # fmt: skip
-    assert (said["value"], said["team"]) == ("1250.00", "inside")
+    assert (said["values"], said["team"]) == ({"EUR": "1250.00"}, "inside")
     assert said["rejected_by_reason"] == [
         {"reason": "budget", "track": "edu", "is_final": False, "leads": 1, "returned": 0}
     ]

@@ -13,7 +13,7 @@ from contacts.merging import merge
 from contacts.models import Contact, Incoming
 from contacts.stream import Step, run_step
 from journey_crm.roles import ADMINISTRATOR, MARKETER
-from leads import activities, desk, moves, tasks
+from leads import activities, desk, handing, moves, tasks
 from leads.desk import GRACE
 from leads.models import Absence, Activity, Lead, LeadMove, RejectReason, Task, Team
 from tests.leads.test_desk import all_steps, lead_of, person
@@ -83,7 +83,7 @@ def test_an_undo_gives_every_column_back(state, move, words, ann, jan, no_budget
     lead = in_state(state, ann)
     words |= {"reason": no_budget} if move == "reject" else {"to": jan} if move == "assign" else {}
     before = columns(lead)
-    moved = getattr(desk, move)(lead=lead, by=ann, now=SOON, **words)
+    moved = getattr(handing if move == "assign" else desk, move)(lead=lead, by=ann, now=SOON, **words)
     assert columns(lead) != before
     assert moves.undoable(moved, ann, SOON)
     undone = moves.undo(lead=moved, by=ann, now=SOON + MINUTE)
@@ -256,40 +256,40 @@ def test_nobodys_lead_sleeps(ann):
 def test_an_open_lead_is_assigned_and_one_in_hand_is_handed_over(ann, jan):
     Team.objects.create(key="inside").reps.add(ann, jan)
     lead = in_state("open", ann)
-    given = desk.assign(lead=lead, to=jan, by=ann, now=NOW)
+    given = handing.assign(lead=lead, to=jan, by=ann, now=NOW)
     assert (given.state, given.owner, given.assigned_to, given.assigned_at) == ("open", None, jan, NOW)
     desk.claim(lead=lead, by=ann, now=NOW)
     desk.accept(lead=lead, by=ann, now=NOW)
-    handed = desk.assign(lead=lead, to=jan, by=ann, now=NOW)
+    handed = handing.assign(lead=lead, to=jan, by=ann, now=NOW)
     assert (handed.state, handed.owner, handed.assigned_to) == ("accepted", jan, jan)
     assert Contact.objects.get().owner == jan  # the person goes with it
     with pytest.raises(desk.TakenByOther, match="Jan Novák"):
-        desk.assign(lead=lead, to=ann, by=ann, now=NOW)
+        handing.assign(lead=lead, to=ann, by=ann, now=NOW)
 
 
 def test_who_is_given_a_lead_has_a_clock_of_his_own_and_who_is_away_is_given_none(ann, jan):
     team = Team.objects.create(key="inside", sla=timedelta(hours=4))
     team.reps.add(ann, jan)
     lead = in_state("claimed", ann, team=team, due_at=NOW - MINUTE)
-    assert desk.assign(lead=lead, to=jan, by=ann, now=NOW).due_at == NOW + timedelta(hours=4)
+    assert handing.assign(lead=lead, to=jan, by=ann, now=NOW).due_at == NOW + timedelta(hours=4)
     Absence.objects.create(user=ann, first_day=NOW.date(), last_day=NOW.date())
     with pytest.raises(desk.WrongWords, match="Ann Novák is away"):
-        desk.assign(lead=lead, to=ann, by=jan, now=NOW)
+        handing.assign(lead=lead, to=ann, by=jan, now=NOW)
 
 
-def test_a_rep_gives_leads_to_his_team_and_who_may_change_leads_to_every_rep(ann, jan):
+def test_a_rep_gives_leads_to_his_team_and_who_may_hand_over_to_every_rep(ann, jan):
     ada = person("ada", ADMINISTRATOR)
     mark = person("mark", MARKETER)
     Team.objects.create(key="inside").reps.add(ann)
     lead = in_state("claimed", ann)
     for other in (jan, mark):
         with pytest.raises(desk.WrongWords, match="not in a team with you"):
-            desk.assign(lead=lead, to=other, by=ann, now=NOW)
-    assert desk.assign(lead=lead, to=jan, by=ada, now=NOW).owner == jan
-    with pytest.raises(desk.WrongWords):
-        desk.assign(lead=lead, to=mark, by=ada, now=NOW)
-    assert set(desk.colleagues(ada)) >= {ann, jan, ada}
-    assert list(desk.colleagues(ann)) == [ann]
+            handing.assign(lead=lead, to=other, by=ann, now=NOW)
+    assert handing.assign(lead=lead, to=jan, by=ada, now=NOW).owner == jan
+    with pytest.raises(desk.WrongWords, match="does not work on leads"):
+        handing.assign(lead=lead, to=mark, by=ada, now=NOW)
+    assert set(handing.colleagues(ada)) >= {ann, jan, ada}
+    assert list(handing.colleagues(ann)) == [ann]
 
 
 # Notes, calls and tasks ----------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from contacts.models import Contact, Incoming, Touchpoint
 from contacts.stream import Step, run_step
 from journey_crm.roles import ADMINISTRATOR, SALES_REP, ensure_roles
 from leads import desk
+from leads.handing import hand_over
 from leads.handoff import handoff
 from leads.models import Absence, Lead, Rep, Team
-from leads.routing import REASONS, SQL, HandOverError, hand_over, reroute
+from leads.routing import REASONS, SQL, reroute
 from tests.scoring.world import NOW, told
 
 pytestmark = pytest.mark.django_db
@@ -489,10 +490,11 @@ def test_a_manager_hands_leads_over_whatever_their_state_and_the_stream_hears_fr
     assert {key: row[key] for key in ("by", "from", "to", "reason")} == {
         "by": "boss", "from": "ann", "to": "jan", "reason": "handed_over",
     }  # fmt: skip
+    mark = person("mark", "Marketer")
     with pytest.raises(PermissionDenied):
-        hand_over(Lead.objects.all(), to=ann, by=jan, now=later)
-    with pytest.raises(PermissionDenied):
-        hand_over(Lead.objects.all(), to=person("mark", "Marketer"), by=boss, now=later)
+        hand_over(Lead.objects.all(), to=ann, by=mark, now=later)
+    with pytest.raises(desk.WrongWords, match="does not work on leads"):
+        hand_over(Lead.objects.all(), to=mark, by=boss, now=later)
 
 
 def test_what_is_handed_over_late_stays_there_and_nothing_is_handed_to_who_is_away():
@@ -508,7 +510,7 @@ def test_what_is_handed_over_late_stays_there_and_nothing_is_handed_to_who_is_aw
     # From Tuesday 13:59, by the rep's own hours.
     assert (lead.assigned_to, lead.due_at) == (jan, datetime(2026, 11, 11, 8, 59, tzinfo=UTC))
     away("ann", date(2026, 11, 10), date(2026, 11, 10))
-    with pytest.raises(HandOverError, match="is away"):
+    with pytest.raises(desk.WrongWords, match="is away"):
         hand_over(Lead.objects.all(), to=ann, by=boss, now=late)
 
 

@@ -22,7 +22,8 @@ from journey_crm import as_code
 from journey_crm.roles import ensure_roles
 from journey_crm.tick import tick
 from leads import desk
-from leads.models import Lead, RejectReason
+from leads.mails import deliver_mails
+from leads.models import HotAlert, Lead, RejectReason
 from messaging.delivery import deliver
 
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -40,13 +41,14 @@ def work(moment: datetime, ticks: int = 3) -> None:
     for _ in range(ticks):
         tick(moment)
         deliver(now=moment)
+        deliver_mails(moment)
     assert not StepCursor.objects.exclude(error="").exists()
 
 
 @pytest.fixture
 def rep(transactional_db):
     ensure_roles()
-    user = get_user_model().objects.create_user("petr", password="petr")
+    user = get_user_model().objects.create_user("petr", password="petr", email="petr@lipa.example")
     user.groups.add(Group.objects.get(name="Sales rep"))
     document = as_code.read((Path(__file__).parent / "loop.yaml").read_text(encoding="utf-8"))
     as_code.apply([document], is_publish=True, now=MONDAY)
@@ -87,6 +89,7 @@ def test_a_lead_that_did_not_convert_is_nurtured_and_comes_back_to_sales(client,
     work(at(0, 10, 5))
     assert stands(jana) == ("qualified", [], [])
     first = Lead.objects.get()
+    assert len(smtp_sink.to(rep.email)) == 1
     desk.claim(lead=first, by=rep, now=at(0, 11))
     desk.reject(lead=first, by=rep, now=at(0, 11), reason=RejectReason.objects.get(key="too-early"))
 
@@ -115,6 +118,9 @@ def test_a_lead_that_did_not_convert_is_nurtured_and_comes_back_to_sales(client,
         work(at(day, 14, 1))
     assert stands(jana) == ("qualified", ["re-engaged"], ["tips"]), "the other track resumes"
     assert Lead.objects.filter(state="open").count() == 1 and Lead.objects.count() == 2
+    # Sales is told of the new crossing as of the first, and of nothing between.
+    assert list(HotAlert.objects.order_by("pk").values_list("lead__state", flat=True)) == ["rejected", "open"]
+    assert len(smtp_sink.to(rep.email)) == 2
     education, tips = Enrolment.objects.order_by("journey__key")
     assert (education.state, education.exit_reason, tips.superseded_at) == ("exited", "exit_rule", None)
     assert education.re_engaged_at is not None

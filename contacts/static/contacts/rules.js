@@ -117,7 +117,7 @@ class RuleBuilder extends HTMLElement {
 
   async #send(op, { key = "", focus = true, restore } = {}) {
     const before = this.area.value;
-    const values = { rule: restore ? restore.text : before, name: this.name, person: this.person, open: JSON.stringify(this.opened) };
+    const values = { rule: restore ? restore.text : before, name: this.name, of: this.dataset.of, person: this.person, open: JSON.stringify(this.opened) };
     if (op) values.op = JSON.stringify(op);
     let answer;
     try {
