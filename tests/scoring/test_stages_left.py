@@ -355,7 +355,10 @@ def test_a_stage_as_code_comes_back_as_it_was_written(data):
             },
             "leave_rule",
         ),
-        ({"stage": "lead", "leave_rule": {"field": "phase", "value": "consideration"}, "leave_to": "known"}, "leave_rule"),
+        (
+            {"stage": "lead", "leave_rule": {"not": {"field": "phase", "value": "decision"}}, "leave_to": "known"},
+            "leave_rule",
+        ),
         (
             {"stage": "lead", "rule": {"all": [CZECH, PLAIN]}, "leave_rule": {"any": [PLAIN, {"stage": "lead"}]},
              "leave_to": "known"},
