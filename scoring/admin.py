@@ -99,7 +99,7 @@ class ScoreRules(admin.StackedInline):
     def get_formset(self, request: HttpRequest, obj: ScoreModel | None = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)
         # Nothing protects a rule from being deleted, and looking for it would read the rule's whole ledger.
-        formset.form.hand_clean_DELETE = lambda form: None
+        setattr(formset.form, "hand_clean_DELETE", lambda form: None)  # noqa: B010 - a method of Django's own making
         return formset
 
     def get_extra(self, request: HttpRequest, obj: ScoreModel | None = None, **kwargs: Any) -> int:

@@ -184,7 +184,7 @@ def _write_groups(model: ScoreModel, items: list[dict[str, Any]]) -> dict[str, S
         if model.kind == "fit":
             raise DefinitionError(path, "is for engagement; what a rule of fit gives has no day.")
         check_keys(data, required=["key", "cap_per_day"], optional=["name"], path=path)
-        key, cap = _checked_key(data, f"{path}.", groups), _not_negative(data, "cap_per_day", f"{path}.")
+        key, cap = _checked_key(data, f"{path}.", groups), _not_negative(data, "cap_per_day", f"{path}.") or 0.0
         groups[key] = ScoreGroup.objects.update_or_create(
             model=model, key=key, defaults={"name": text(data, "name"), "cap_per_day": cap}
         )[0]
