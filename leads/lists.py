@@ -120,12 +120,18 @@ def tab_names(user: Any) -> dict[str, str]:
     return tabs
 
 
-def counts_of(user: Any, now: datetime) -> dict[str, int]:
-    """How many leads each tab holds."""
-    counts: dict[str, int] = Lead.objects.visible_to(user).aggregate(
-        **{key: Count("pk", filter=_in(key, user, now)) for key in TABS}
-    )
+def counts_of(user: Any, now: datetime, words: str = "") -> dict[str, int]:
+    """How many leads each tab holds; with words to look for, how many are `found`."""
+    asked = {key: Count("pk", filter=_in(key, user, now)) for key in TABS}
+    if words:
+        asked["found"] = Count("pk", filter=_told_by(words))
+    counts: dict[str, int] = Lead.objects.visible_to(user).aggregate(**asked)
     return counts
+
+
+def words_of(asked: Mapping[str, str]) -> str:
+    """What is looked for; empty where nothing is."""
+    return asked.get("q", "").strip()[:100]
 
 
 def _in(tab: str, user: Any, now: datetime) -> Q:
@@ -146,8 +152,7 @@ def place_of(
     """The place that was asked for; else the tab where the chosen lead is, else the first with something to do."""
     page = asked.get("page", "")
     number = int(page) if page.isdecimal() and len(page) < 9 else 1
-    words = asked.get("q", "").strip()[:100]
-    return Place(_tab(asked.get("tab", ""), chosen, user, now, counts), words, max(number, 1))
+    return Place(_tab(asked.get("tab", ""), chosen, user, now, counts), words_of(asked), max(number, 1))
 
 
 def _tab(asked: str, chosen: Lead | None, user: Any, now: datetime, counts: Mapping[str, int]) -> str:
@@ -174,19 +179,18 @@ def shown(place: Place, user: Any, now: datetime, counts: Mapping[str, int]) -> 
     """The page of the list at a place; a page beyond the last one is the last."""
     leads = Lead.objects.visible_to(user).select_related("contact__company", "owner", "assigned_to")
     if place.words:
-        leads = _found(leads, place.words)
-        paginator = Paginator(_urgent_first(leads, user, now), PAGE)
+        leads, count = leads.filter(_told_by(place.words)), counts["found"]
     else:
-        leads = _urgent_first(leads.filter(_in(place.tab, user, now)), user, now)
-        paginator = _CountedPaginator(leads, counts[place.tab])
+        leads, count = leads.filter(_in(place.tab, user, now)), counts[place.tab]
+    paginator = _CountedPaginator(_urgent_first(leads, user, now), count)
     page = paginator.get_page(place.page)
     rows = list(page.object_list)
     return Shown(Place(place.tab, place.words, page.number), page, rows, _sections(rows, now))
 
 
-def _found(leads: LeadQuerySet, words: str) -> LeadQuerySet:
+def _told_by(words: str) -> Q:
     people = by_name(Contact.objects.all(), words).values("pk")
-    return leads.filter(Q(contact__in=people) | Q(contact__company__name__icontains=words.replace("\x00", "")))
+    return Q(contact__in=people) | Q(contact__company__name__icontains=words.replace("\x00", ""))
 
 
 def _urgent_first(leads: LeadQuerySet, user: Any, now: datetime) -> LeadQuerySet:

@@ -87,7 +87,7 @@ def visible(user: Any) -> LeadQuerySet:
 def page(request: HttpRequest, chosen: Lead | None, status: int = 200, **forms: Any) -> HttpResponse:
     """The whole workspace, with a chosen lead's dossier, else the first one's; `forms` are those with what is wrong."""
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, chosen, user, now, counts), user, now, counts)
     is_list = chosen is None
     if chosen is None and shown.leads:
@@ -195,7 +195,7 @@ def live(request: HttpRequest) -> HttpResponse:
     """
     may_look(request.user)
     now, user = timezone.now(), request.user
-    counts = lists.counts_of(user, now)
+    counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, None, user, now, counts), user, now, counts)
     told = request.GET.get("lead", "")
     asked = int(told) if told.isdecimal() and len(told) < 19 else None
