@@ -15,7 +15,7 @@ from contacts import tokens
 from contacts.consent import KEEP, proof, set_limits
 from contacts.consent_export import as_csv
 from contacts.person_export import everything_about
-from contacts.rest import StrictSerializer
+from contacts.rest import MomentField, StrictSerializer
 
 NEEDS = {
     "person": "admin contacts.export_person",
@@ -41,7 +41,7 @@ class ProofSerializer(serializers.Serializer):
 
 
 class LimitsSerializer(StrictSerializer, serializers.Serializer):
-    paused_until = serializers.DateTimeField(required=False, allow_null=True)
+    paused_until = MomentField(required=False, allow_null=True)
     most_per_week = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=100)
     allow_raise = serializers.BooleanField(
         required=False, default=False, write_only=True,

@@ -18,7 +18,7 @@ from contacts.explaining import said_by_hand
 from contacts.identity import normalise
 from contacts.models import Contact, Identity, Membership, MembershipOverride, Segment
 from contacts.problems import Conflict, Unprocessable
-from contacts.rest import Resource, StrictSerializer
+from contacts.rest import MomentField, Resource, StrictSerializer
 from contacts.rules import RuleError, parse
 from contacts.sql import in_time
 
@@ -82,7 +82,7 @@ class PeopleSerializer(StrictSerializer, serializers.Serializer):
         child=serializers.IntegerField(min_value=1, max_value=2**63 - 1), required=False, default=list
     )
     emails = serializers.ListField(child=serializers.CharField(max_length=320), required=False, default=list)
-    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    until = MomentField(required=False, allow_null=True, default=None)
 
     def validate(self, data):
         if not data["contacts"] and not data["emails"]:

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from contacts.models import Contact
 from contacts.parameters import IdFilter
 from contacts.problems import Conflict
-from contacts.rest import Resource, StrictSerializer
+from contacts.rest import MomentField, Resource, StrictSerializer
 from leads import activities, desk, tasks
 from leads.models import Activity, Task
 
@@ -73,7 +73,7 @@ class NoteSerializer(StrictSerializer, serializers.Serializer):
 class CallSerializer(StrictSerializer, serializers.Serializer):
     outcome = serializers.ChoiceField(choices=Activity.OUTCOMES)
     body = serializers.CharField(required=False, allow_blank=True, max_length=activities.LONGEST)
-    back_at = serializers.DateTimeField(required=False, allow_null=True)
+    back_at = MomentField(required=False, allow_null=True)
 
 
 class ActivityFilters(filters.FilterSet):
@@ -143,7 +143,7 @@ class NewTaskSerializer(StrictSerializer, serializers.Serializer):
     contact = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
     title = serializers.CharField(max_length=tasks.LONGEST)
     assignee = ColleagueField(required=False)
-    due_at = serializers.DateTimeField(required=False, allow_null=True)
+    due_at = MomentField(required=False, allow_null=True)
 
 
 _EXAMPLE = {"contact": 2402, "title": "Send the offer", "assignee": "jan", "due_at": "2027-03-01T08:00:00Z"}

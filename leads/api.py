@@ -13,9 +13,10 @@ from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from contacts.models import Contact
 from contacts.parameters import IdFilter
 from contacts.problems import PreconditionFailed
-from contacts.rest import Resource, StrictSerializer
+from contacts.rest import MomentField, Resource, StrictSerializer
 from leads import activities, desk, handing, holding, moves, syncing
 from leads.activity_api import (
     Activities,
@@ -102,7 +103,7 @@ class ConvertSerializer(StrictSerializer, serializers.Serializer):
 
 
 class SnoozeSerializer(StrictSerializer, serializers.Serializer):
-    until = serializers.DateTimeField()
+    until = MomentField()
     reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
 
 
@@ -117,7 +118,7 @@ class LeadChangeSerializer(StrictSerializer, serializers.Serializer):
     value = AmountField()
     currency = CurrencyField(required=False)
     owner = ColleagueField(required=False)
-    updated_at = serializers.DateTimeField(required=False)
+    updated_at = MomentField(required=False)
 
 
 def _answers(request: Any, description: str, body: dict[str, Any] | None = None) -> Any:
@@ -166,6 +167,12 @@ class Leads(ReportMixin, ListModelMixin, RetrieveModelMixin, Resource):
     def filter_queryset(self, queryset: QuerySet) -> QuerySet:
         # The parameters of one lead's moves and activities are no filters of leads.
         return super().filter_queryset(queryset) if self.action == "list" else queryset
+
+    def get_object(self) -> Lead:
+        if self.action == "partial_update" and self.kwargs["pk"].isdecimal() and len(self.kwargs["pk"]) < 19:
+            # The person first, as every move does, so that neither shuts the other out.
+            list(Contact.objects.filter(leads=self.kwargs["pk"]).select_for_update(no_key=True, of=("self",)))
+        return super().get_object()
 
     def _move(self, move: Any, words: type[serializers.Serializer]) -> Response:
         lead = self.get_object()

@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from contacts.definitions import DefinitionError, Section, check_keys, checked_rule, text, without_defaults
 from contacts.durations import format_duration, parse_duration
 from leads.models import RejectReason, Rep, Team
-from leads.working import HoursError, check_holidays, parse_hours
+from leads.working import SHORTEST_SLA, HoursError, check_holidays, parse_hours
 
 
 def _read_routing() -> dict[str, dict[str, Any]]:
@@ -55,6 +55,8 @@ def _write_routing(data: dict[str, Any]) -> None:
         sla = parse_duration(data["sla"]) if data.get("sla") else None
     except ValueError as error:
         raise DefinitionError("sla", str(error)) from None
+    if sla is not None and sla < SHORTEST_SLA:
+        raise DefinitionError("sla", "must be a minute at least.")
     reps = _checked_reps(data.get("reps", []))
     team, _ = Team.objects.update_or_create(
         key=data["team"],

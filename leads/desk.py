@@ -81,7 +81,9 @@ def move(
         if fresh.owner is not None and fresh.owner != by:
             raise TakenByOther(fresh.owner)
         raise WrongState(fresh)
-    names = [field.attname for field in Lead._meta.concrete_fields if field.name in to or field.attname in to]
+    # With whose it is: what a manager or the clock gave to another since is not the former rep's to undo.
+    touched = {*to, "owner"}
+    names = [field.attname for field in Lead._meta.concrete_fields if {field.name, field.attname} & touched]
     properties = {"lead": fresh.pk, "by": by.get_username(), **(told or {})}
     LeadMove.objects.create(
         contact_id=fresh.contact_id, lead=fresh, kind=kind, by=by, at=now, source=source,

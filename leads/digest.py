@@ -111,7 +111,7 @@ def digest(user: Any, mail: SalesMail, now: datetime) -> Digest | None:
         found.overdue = late if late.lines else None
     if not (found.sections or found.outcome or found.teams or found.overdue):
         return None
-    late_count = sum(len(one.lines) + one.more for one in found.sections[:1] if one.title == _("Overdue"))
+    late_count = sum(len(one.lines) + one.more for one in found.sections if one.title == _("Overdue"))
     if late_count:
         found.subject = ngettext(
             "Your leads this morning: %(count)d is overdue",

@@ -40,6 +40,8 @@ SIZE = 200
 LISTED = 20
 LEASE = timedelta(minutes=5)
 PAUSE = timedelta(minutes=1)
+# So often a mail is handed over of which nobody knows whether it arrived: the server may take each copy.
+MOST_COPIES = 3
 # What could not leave for so long is stale; the lead is in the inbox.
 TOO_LATE = timedelta(hours=12)
 KEPT = timedelta(days=90)
@@ -60,6 +62,9 @@ def deliver_mails(now: datetime) -> int:
     # Late is late: after an outage, or where nothing delivered for a day, old news are no news.
     SalesMail.objects.filter(state="waiting", due_at__lte=now - TOO_LATE, attempts=0).update(
         state="dropped", finished_at=now
+    )
+    SalesMail.objects.filter(state="sending", lease_until__lte=now, attempts__gte=MOST_COPIES).update(
+        state="failed", lease_until=None, finished_at=now
     )
     with transaction.atomic():
         claimed = SQL["claim_sales_mails"].rows(now=now, size=SIZE, lease_until=now + LEASE, most_single=MOST_SINGLE)
@@ -93,7 +98,10 @@ def _mark(bundle: int, outcome: str, response: str, now: datetime) -> int:
     elif outcome == "failed":
         mine.update(state="failed", lease_until=None, finished_at=now, response=response)
     else:
-        mine.filter(due_at__gt=now - TOO_LATE).update(state="waiting", lease_until=now + PAUSE, response=response)
+        # It did not arrive, so that no copy of it is out there.
+        mine.filter(due_at__gt=now - TOO_LATE).update(
+            state="waiting", lease_until=now + PAUSE, attempts=1, response=response
+        )
         mine.update(state="failed", lease_until=None, finished_at=now, response=response)
     return 0
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import get_user_model
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -24,6 +25,18 @@ from leads.models import Lead, LeadMove
 from leads.views import page, visible
 from leads.wording import in_language
 from messaging.planned import names_of_tracks
+
+
+def _logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Whose session is over logs in and comes back to the lead: the address of a move shows nothing."""
+
+    @wraps(view)
+    def asked(request: HttpRequest, pk: int) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return redirect_to_login(reverse("sales:lead", args=[pk]))
+        return view(request, pk)
+
+    return asked
 
 
 def _worker(request: HttpRequest) -> Any:
@@ -83,7 +96,7 @@ def _filled_in(
 # Who has it ----------------------------------------------------------------------------------------------------------
 
 
-@login_required
+@_logged_in
 @require_POST
 def claim(request: HttpRequest, pk: int) -> HttpResponse:
     """Takes an open lead; who comes second is told who was first."""
@@ -95,7 +108,7 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
     return _moved(request, one, desk.claim, _("%(name)s is yours now.") % {"name": one.contact.name})
 
 
-@login_required
+@_logged_in
 @require_POST
 def release(request: HttpRequest, pk: int) -> HttpResponse:
     """Puts a claimed lead back for the others."""
@@ -103,7 +116,7 @@ def release(request: HttpRequest, pk: int) -> HttpResponse:
     return _moved(request, one, desk.release, _("%(name)s is free for others again.") % {"name": one.contact.name})
 
 
-@login_required
+@_logged_in
 @require_POST
 def accept(request: HttpRequest, pk: int) -> HttpResponse:
     """Agrees to work on a claimed lead."""
@@ -111,7 +124,7 @@ def accept(request: HttpRequest, pk: int) -> HttpResponse:
     return _moved(request, one, desk.accept, _("You work on %(name)s.") % {"name": one.contact.name})
 
 
-@login_required
+@_logged_in
 @require_POST
 def assign(request: HttpRequest, pk: int) -> HttpResponse:
     """Gives a lead to a colleague."""
@@ -132,7 +145,7 @@ def assign(request: HttpRequest, pk: int) -> HttpResponse:
 # What happens with it ------------------------------------------------------------------------------------------------
 
 
-@login_required
+@_logged_in
 @require_POST
 def call(request: HttpRequest, pk: int) -> HttpResponse:
     """Notes how a call went."""
@@ -146,7 +159,7 @@ def call(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def note(request: HttpRequest, pk: int) -> HttpResponse:
     """Writes a note."""
@@ -159,7 +172,7 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def snooze(request: HttpRequest, pk: int) -> HttpResponse:
     """Lets a lead sleep."""
@@ -181,7 +194,7 @@ def snooze(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def wake(request: HttpRequest, pk: int) -> HttpResponse:
     """Wakes a lead before its time."""
@@ -189,7 +202,7 @@ def wake(request: HttpRequest, pk: int) -> HttpResponse:
     return _moved(request, one, desk.unsnooze, _("%(name)s is awake again.") % {"name": one.contact.name})
 
 
-@login_required
+@_logged_in
 @require_POST
 def task(request: HttpRequest, pk: int) -> HttpResponse:
     """Makes a task for the lead's person, for the rep himself."""
@@ -202,7 +215,7 @@ def task(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def hold(request: HttpRequest, pk: int) -> HttpResponse:
     """Holds marketing for the lead's person."""
@@ -219,7 +232,7 @@ def hold(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def unhold(request: HttpRequest, pk: int) -> HttpResponse:
     """Lets marketing write to the lead's person again."""
@@ -231,7 +244,7 @@ def unhold(request: HttpRequest, pk: int) -> HttpResponse:
 # How it ends ---------------------------------------------------------------------------------------------------------
 
 
-@login_required
+@_logged_in
 @require_POST
 def reject(request: HttpRequest, pk: int) -> HttpResponse:
     """Gives a lead back with a reason; a form without one comes back with what is missing."""
@@ -253,7 +266,7 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def convert(request: HttpRequest, pk: int) -> HttpResponse:
     """Notes that an accepted lead has become a customer, with the deal's value and its order."""
@@ -266,7 +279,7 @@ def convert(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
-@login_required
+@_logged_in
 @require_POST
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
     """Takes back the user's last move of a lead, also of one that this move took out of his sight."""

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
@@ -75,6 +76,8 @@ def undo(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
         raise NothingToUndo(_("It is too late to undo this."))
     if not LeadMove.objects.filter(pk=last.pk, undone_at=None, told_at=None).update(undone_at=now):
         raise NothingToUndo(_("It is too late to undo this: everybody has been told."))
+    if not _are_there(last):
+        raise NothingToUndo(_("Whose it was is no longer a user here, so it cannot be undone."))
     try:
         with transaction.atomic():
             Lead.objects.filter(pk=fresh.pk).update(updated_at=now, **_as_columns(last.before))
@@ -86,6 +89,15 @@ def undo(*, lead: Lead, by: Any, now: datetime, source: str = "sales") -> Lead:
         properties={"lead": fresh.pk, "by": by.get_username(), "move": last.kind},
     )  # fmt: skip
     return Lead.objects.select_related("owner", "assigned_to", "team", "contact", "reject_reason").get(pk=fresh.pk)
+
+
+def _are_there(last: LeadMove) -> bool:
+    """Whether everybody to whom the way back would give something is still a user: some may be deleted since."""
+    users = get_user_model()
+    columns = [field.attname for field in Lead._meta.concrete_fields if field.related_model is users]
+    ids = {last.before.get(column) for column in columns} | {last.beside.get("contact_owner")}
+    ids.discard(None)
+    return users.objects.filter(pk__in=ids).count() == len(ids)
 
 
 def _as_columns(kept: dict[str, Any]) -> dict[str, Any]:

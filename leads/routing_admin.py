@@ -1,5 +1,6 @@
 """The screens of routing: teams and the places in them, who is away, and “Test a lead”."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -27,7 +28,7 @@ from contacts.rulerows import in_words, why_not_asked
 from leads.models import Absence, Lead, Rep, Team
 from leads.routing import Place, away_now, places
 from leads.trying import Routed, try_routing, try_values
-from leads.working import HoursError, check_holidays, parse_hours
+from leads.working import SHORTEST_SLA, HoursError, check_holidays, parse_hours
 
 
 class _Hours(forms.ModelForm):
@@ -50,6 +51,12 @@ class TeamForm(_Hours):
             "hours": forms.TextInput(attrs={"class": "vLargeTextField"}),
             "rule": RuleWidget(of="team"),
         }
+
+    def clean_sla(self) -> timedelta | None:
+        sla: timedelta | None = self.cleaned_data["sla"]
+        if sla is not None and sla < SHORTEST_SLA:
+            raise forms.ValidationError(gettext("An answer takes a minute at least."))
+        return sla
 
     def clean_holidays(self) -> list[str]:
         try:

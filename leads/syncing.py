@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from leads.desk import WrongWords, must_work
+from leads.desk import WrongWords, hold_contact, must_work
 from leads.handing import assign
 from leads.models import Lead
 
@@ -19,6 +19,7 @@ def write_back(*, lead: Lead, by: Any, now: datetime, told: dict[str, Any], sour
     A new owner is a move like any other. Raises PermissionDenied, WrongWords, or what `assign` raises.
     """
     must_work(by)
+    hold_contact(lead)
     fresh = Lead.objects.select_for_update(no_key=True).get(pk=lead.pk)
     if not by.has_perm("leads.change_lead") and fresh.owner_id != by.pk:
         raise PermissionDenied(_("Claim this lead before you change it."))

@@ -1,11 +1,13 @@
 """The tasks of the sales workspace: what is to be done, by when, and for whom."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import F
@@ -48,6 +50,16 @@ def tasks(request: HttpRequest) -> HttpResponse:
     return render(request, "leads/tasks.html", context)
 
 
+def _logged_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Whose session is over logs in and comes back to the list: the address of a move shows nothing."""
+
+    @wraps(view)
+    def asked(request: HttpRequest, pk: int) -> HttpResponse:
+        return view(request, pk) if request.user.is_authenticated else redirect_to_login(reverse("sales:tasks"))
+
+    return asked
+
+
 def _moved(request: HttpRequest, pk: int, move: Callable[..., Task], said: str, undo: bool = False) -> HttpResponse:
     if not request.user.has_perm("leads.work_lead"):
         raise PermissionDenied(_("You may look at tasks but not work on them."))
@@ -63,14 +75,14 @@ def _moved(request: HttpRequest, pk: int, move: Callable[..., Task], said: str, 
     return HttpResponseRedirect(f"{reverse('sales:tasks')}{'?' + urlencode(query) if query else ''}")
 
 
-@login_required
+@_logged_in
 @require_POST
 def done(request: HttpRequest, pk: int) -> HttpResponse:
     """Notes that a task is done; the list offers to put it back."""
     return _moved(request, pk, work.finish, _("“%(title)s” is done."), undo=True)
 
 
-@login_required
+@_logged_in
 @require_POST
 def reopen(request: HttpRequest, pk: int) -> HttpResponse:
     """Puts a task that was done back on the list."""

@@ -3,7 +3,7 @@
 A task whose reason is gone is dropped: its person left the journey before the path was over.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -22,6 +22,8 @@ SQL = load(__file__)
 # Ways out of a journey after which its tasks still make sense: the path meant them.
 STILL_MEANT = ["end", "exit", "timed_out", "not_sent"]
 LONGEST = 500
+# Nothing is due further away than this, before or after: what is, was mistyped, and no calendar shows it.
+FURTHEST = timedelta(days=3_660)
 
 
 class WrongState(DeskError):
@@ -55,6 +57,8 @@ def make(
         raise WrongWords("title", _("What is to be done?"))
     if len(title) > LONGEST:
         raise WrongWords("title", _("This is too long."))
+    if due_at is not None and abs(due_at - now) > FURTHEST:
+        raise WrongWords("due_at", _("This is more than ten years away."))
     person = by if assignee is None else assignee
     if not colleagues(by).filter(pk=person.pk).exists():
         raise WrongWords("assignee", _("%(name)s is not in a team with you.") % {"name": name_of(person)})

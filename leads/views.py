@@ -199,14 +199,15 @@ def live(request: HttpRequest) -> HttpResponse:
     now, user = timezone.now(), request.user
     counts = lists.counts_of(user, now, lists.words_of(request.GET))
     shown = lists.shown(lists.place_of(request.GET, None, user, now, counts), user, now, counts)
-    asked = request.GET.get("lead", "")
-    context = {**_list(user, shown, counts, now), "lead": {"pk": int(asked)} if asked.isdecimal() else None}
+    told = request.GET.get("lead", "")
+    asked = int(told) if told.isdecimal() and len(told) < 19 else None
+    context = {**_list(user, shown, counts, now), "lead": None if asked is None else {"pk": asked}}
     answer = {
         "counts": {
             key: intcomma(count) for key, count in {**counts, "tasks": context["tasks"].count}.items() if key != "found"
         },
         "list": render_to_string("leads/list.html", context, request),
-        **(_news(user, int(asked)) if asked.isdecimal() and len(asked) < 19 else {}),
+        **({} if asked is None else _news(user, asked)),
     }
     tag = f'"{sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()[:24]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-store"}

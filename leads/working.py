@@ -21,6 +21,8 @@ _WINDOW = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _MIDNIGHT = 24 * 60
 # Whoever does not work within so many days is taken for never at work.
 FAR = 800
+# No promise is shorter: within a tick every lead would be late before anybody could see it, and go round and round.
+SHORTEST_SLA = timedelta(minutes=1)
 
 
 class HoursError(ValueError):
@@ -144,6 +146,9 @@ class Calendar:
         day, last = self.hours.local_day(now), None
         while self.is_away(day):
             last = max(until for first, until in self.away if first <= day <= until)
+            if last == date.max:
+                # “For good”: no day follows it.
+                break
             day = last + timedelta(days=1)
         return last
 

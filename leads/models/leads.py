@@ -59,7 +59,8 @@ class LeadQuerySet(models.QuerySet):
 
     def movable_by(self, user):
         """A rep moves his own leads, and who may change leads moves all that are in somebody's hands."""
-        return self.exclude(owner=None) if user.has_perm("leads.change_lead") else self.filter(owner=user)
+        # What a deleted user had in hand is nobody's, and yet somebody must be able to go on with it.
+        return self.exclude(state="open") if user.has_perm("leads.change_lead") else self.filter(owner=user)
 
     def awake(self, now):
         """Without those that sleep until later."""

@@ -216,7 +216,7 @@ def test_a_crm_writes_its_number_the_value_and_the_owner_back(client, lead, team
     assert client.patch(f"/api/v1/leads/{lead.pk}/", {"value": "1.00"}, **crm).status_code == 412
     crm["headers"] |= {"If-Match": answer["ETag"]}
     assert client.post(f"/api/v1/leads/{lead.pk}/claim/", **crm).status_code == 200
-    assert client.post(f"/api/v1/leads/{lead.pk}/accept/", **crm).status_code == 412
+    assert client.post(f"/api/v1/leads/{lead.pk}/claim/", **crm).status_code == 412
     assert client.patch(f"/api/v1/leads/{lead.pk}/", {"value": "1.00"}, **crm).status_code == 412
 
 

@@ -198,7 +198,8 @@ const news = (answer, lead) => {
   mark();
   if (lead !== shown()) return;
   if (answer.gone) return gone(answer.gone);
-  if (answer.mark && answer.mark !== find("#dossier").dataset.mark) refresh();
+  // What is gone by then says so with the next news.
+  if (answer.mark && answer.mark !== find("#dossier").dataset.mark) refresh().catch(() => {});
 };
 
 const refresh = async () => {
