@@ -103,8 +103,12 @@ class Sales:
     # Every day --------------------------------------------------------------------------------------------------------
 
     def turn_to(self, moment: datetime) -> None:
-        """Each rep looks at what routing has just given; of what nobody has, somebody takes some after a day."""
-        fresh = Q(assigned_at=moment) | Q(assigned_to=None, created_at__lt=moment - timedelta(hours=20))
+        """Each rep looks at what routing has just given, and again at what stays too long.
+
+        Of what nobody has, somebody takes some after a day.
+        """
+        a_day_ago = moment - timedelta(hours=20)
+        fresh = Q(assigned_at=moment) | Q(assigned_to=None, created_at__lt=a_day_ago) | Q(due_at__lt=a_day_ago)
         # By the people, not by numbers, which a set of rows may draw by lot.
         for lead in Lead.objects.unclaimed().filter(fresh).select_related("contact").order_by("contact__email"):
             dice = Random(f"answers {lead.contact.email} {lead.reassigned} {self._day(moment)}")
@@ -215,14 +219,16 @@ class Sales:
         self.win(lead, bool(number_on_paper), now)
 
     def do_tasks(self, moment: datetime) -> None:
-        """In the morning the reps do some of what journeys asked of them; the newest tasks wait for you."""
+        """In the morning the reps do some of what they were asked to do; the newest tasks wait for you."""
         if moment.weekday() > 4 or moment.astimezone(_ZONE).hour != 10 or moment > self.end - _LEFT:
             return
         reps = cycle([self.named["petr"], self.named["ania"]])
-        waiting = Task.objects.open().exclude(source="sales").filter(created_at__lt=moment - timedelta(hours=20))
+        # What reps asked of themselves they do at its time, and only then here.
+        by_reps = Q(source="sales") & ~Q(due_at__lt=moment - timedelta(hours=20))
+        waiting = Task.objects.open().exclude(by_reps).filter(created_at__lt=moment - timedelta(hours=20))
         for task in waiting.select_related("contact").order_by("contact__email", "created_at", "title"):
             dice = Random(f"does {task.contact.email} {task.title} {self._day(moment)}")
-            if dice.random() < (0.7 if task.due_at and task.due_at < moment else 0.35):
+            if dice.random() < (0.85 if task.due_at and task.due_at < moment else 0.35):
                 by = self.people[task.assignee_id] if task.assignee_id else next(reps)
                 with suppress(desk.DeskError):
                     tasks.finish(task=task, by=by, now=moment)
