@@ -88,7 +88,7 @@ class Sales:
 
     def marek_joins(self, now: datetime) -> None:
         """He takes what fits nobody else, and some of the Czech team's."""
-        for team, capacity in (("chains", 12), ("czech-sales", 15)):
+        for team, capacity in (("chains", 20), ("czech-sales", 15)):
             Rep.objects.create(team=Team.objects.get(key=team), user=self.named["marek"], capacity=capacity)
 
     def goes_away(self, name: str, first: datetime, days: int, reason: str, now: datetime) -> None:
@@ -117,7 +117,7 @@ class Sales:
                     self._later(lead, self.named["petr"], moment, 0.5, partial(self._take, lead.pk, self.named["petr"]))
                 continue
             rep = self.people[lead.assigned_to_id]
-            chance = 0.9 if moment < self.end - _LEFT else 0.6 if moment < self.end - timedelta(hours=10) else 0.1
+            chance = 0.9 if moment < self.end - timedelta(hours=10) else 0.45
             if dice.random() < chance:
                 # Some in the same hour, most before noon, a few when it is too late.
                 hours = dice.choice([0.2, 0.6, 0.9, 1.4, 1.8, 2.4, 3.1, 3.6, 5.5])
@@ -134,10 +134,13 @@ class Sales:
         lead = Lead.objects.select_related("contact").filter(pk=number, state="open", owner=None).first()
         if lead is None or lead.assigned_to_id not in (None, rep.pk):
             return
-        dice = Random(f"takes {lead.contact.email} {lead.reassigned}")
-        lead = desk.claim(lead=lead, by=rep, now=now)
+        dice = Random(f"takes {lead.contact.email} {self._day(now)}")
         fate = dice.random()
-        if fate < 0.03:
+        if fate < 0.55 and lead.assigned_to_id == rep.pk:
+            self._accept(number, rep, now)
+            return
+        lead = desk.claim(lead=lead, by=rep, now=now)
+        if 0.55 <= fate < 0.59:
             # The wrong line of the list: undone at once, and left to whose turn it is.
             self.plan(now + timedelta(minutes=2), partial(self._slip, number, rep))
         elif fate < 0.86:
@@ -156,7 +159,8 @@ class Sales:
         return mine.filter(pk=number).first()
 
     def _accept(self, number: int, rep: Any, now: datetime) -> None:
-        if (lead := self._mine(number, rep)) is None:
+        lead = Lead.objects.takeable_by(rep).select_related("contact").filter(pk=number).first()
+        if lead is None:
             return
         dice = Random(f"accepts {lead.contact.email} {self._day(lead.created_at)}")
         desk.accept(lead=lead, by=rep, now=now)
@@ -259,7 +263,7 @@ class Sales:
 
     def mail(self, moment: datetime) -> None:
         """Mails to sales leave in the last days; what is older waits for nobody, for nobody looked then."""
-        if moment > self.end - timedelta(days=4):
+        if moment > self.end - timedelta(days=2, hours=12):
             digest.plan_digests(moment)
             mails.deliver_mails(moment)
 
