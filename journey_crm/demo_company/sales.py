@@ -56,7 +56,7 @@ class Sales:
     ) -> None:
         self.start, self.end, self.plan, self.win = start, end, plan, win
         # One object for each, which remembers what its user may do.
-        self.people: dict[int, Any] = {user.pk: user for user in get_user_model().objects.order_by("username")}
+        self.people: dict[int | None, Any] = {user.pk: user for user in get_user_model().objects.order_by("username")}
         self.named = {user.get_username(): user for user in self.people.values()}
         reasons = list(RejectReason.objects.all())
         self.reasons, self.final = (
@@ -122,6 +122,12 @@ class Sales:
                 # Some in the same hour, most before noon, a few when it is too late.
                 hours = dice.choice([0.2, 0.6, 0.9, 1.4, 1.8, 2.4, 3.1, 3.6, 5.5])
                 self._later(lead, rep, moment, hours, partial(self._take, lead.pk, rep))
+
+        # What a rep claimed and forgot, and nobody else takes, comes to mind again.
+        forgotten = Lead.objects.filter(state="claimed", due_at__lt=a_day_ago).exclude(owner=None)
+        for lead in forgotten.select_related("contact").order_by("contact__email"):
+            rep = self.people[lead.owner_id]
+            self._later(lead, rep, moment, 0.5, partial(self._accept, lead.pk, rep))
 
     def _later(self, lead: Lead, rep: Any, moment: datetime, hours: float, act: Act) -> None:
         """Plans an act after so many hours of the rep's working time."""

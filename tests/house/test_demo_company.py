@@ -170,13 +170,13 @@ def test_a_person_tells_the_same_every_time():
 
 
 def test_reps_live_by_routing_and_do_all_that_the_desk_knows(now):
-    """Sixty leads of one day, and three weeks in which the reps have them in hand."""
+    """Ninety leads of one day, and three weeks in which the reps have them in hand."""
     lived = now + timedelta(days=21)
     world.make_users()
     files = [office.FOLDER / name for name in ("company.yaml", "journeys.yaml", "messages.yaml", "sales.yaml")]
     as_code.apply([as_code.read(file.read_text(encoding="utf-8"), file.name) for file in files], now=now)
-    for number in range(60):
-        country = ["CZ", "CZ", "PL", "GB", "AU"][number % 5]
+    for number in range(90):
+        country = ["CZ", "GB", "PL", "GB", "AU"][number % 5]
         contact = Contact.objects.create(email=f"owner-{number}@studio.example", country=country, created_at=now)
         put(kind="handoff.requested", source="journey", now=now, contact_id=contact.pk, properties={"reason": "Asked"})
     life = world._World(Random(1), [], [], now, lived)
