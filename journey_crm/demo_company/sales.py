@@ -170,7 +170,7 @@ class Sales:
             return
         dice = Random(f"accepts {lead.contact.email} {self._day(lead.created_at)}")
         desk.accept(lead=lead, by=rep, now=now)
-        if dice.random() < 0.55:
+        if dice.random() < 0.45:
             self.plan(now + timedelta(minutes=dice.randrange(2, 50)), partial(self._call, number, rep))
         # Won by more than every second, sooner or later; a few are never decided.
         fate, days = dice.random(), 2 + dice.expovariate(1 / 11)
