@@ -25,6 +25,7 @@ from journey_crm.health import LATE
 from leads.models import Lead, Team
 from messaging import brake, nightly
 from messaging.models import Brake, Brand, LintFinding, Message, ReturnedMail, Template
+from scoring import training
 
 SILENCE = timedelta(minutes=5)  # for a process of which the health page does not say what late means
 AHEAD = timedelta(days=7)
@@ -141,8 +142,8 @@ def silent_processes(now: datetime) -> list[Line]:
             % {"name": beat.name, "when": _when(beat.beat_at)},
             _address("/health/"),
         )
-        # These note when traits were counted and messages looked at last, and are no processes.
-        for beat in Heartbeat.objects.exclude(name__in=["traits", nightly.ROUND]).order_by("name")
+        # These note when traits were counted, messages looked at and the prediction trained last, and are no processes.
+        for beat in Heartbeat.objects.exclude(name__in=["traits", nightly.ROUND, training.TRAINED]).order_by("name")
         if now - beat.beat_at > LATE.get(beat.name, SILENCE)
     ]
 

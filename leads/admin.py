@@ -28,7 +28,7 @@ class RejectReasonAdmin(admin.ModelAdmin):
 class LeadAdmin(admin.ModelAdmin):
     """All leads at a glance, and who waits for whom. They are moved in the workspace; a manager hands over here."""
 
-    list_display = ["contact", "state", "headline", "score", "team", "whose", "created_at", "due_at"]
+    list_display = ["contact", "state", "headline", "points", "team", "whose", "created_at", "due_at"]
     list_filter = [BehindANumber, WaitingFilter, "state", "team", "reject_reason", "created_at"]
     list_select_related = ["contact", "team", "owner", "assigned_to"]
     actions = ["hand_over_to"]
@@ -36,10 +36,14 @@ class LeadAdmin(admin.ModelAdmin):
     search_fields = ["contact__email", "contact__last_name"]
     show_full_result_count = False
     fields = [
-        "contact", "state", "headline", "evidence", "score", "team", "owner", "assigned_to", "assigned_at",
+        "contact", "state", "headline", "evidence", "points", "team", "owner", "assigned_to", "assigned_at",
         "reassigned", "nobodys_because", "created_at", "due_at", "claimed_at", "accepted_at",
         "ended_at", "reject_reason", "note", "value",
     ]  # fmt: skip
+
+    @admin.display(description=_("score at hand-off"), ordering="score", empty_value="–")
+    def points(self, lead: Lead) -> int | None:
+        return None if lead.score is None else round(lead.score)
 
     @admin.display(description=_("whose"), ordering="owner")
     def whose(self, lead: Lead) -> str:

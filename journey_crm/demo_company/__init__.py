@@ -6,4 +6,5 @@ LOGINS = [
     ("karel", "karel-demo", ("Karel", "Dvořák"), "Marketer"),
     ("petr", "petr-demo", ("Petr", "Svoboda"), "Sales rep"),
     ("ania", "ania-demo", ("Anna", "Kowalska"), "Sales rep"),
+    ("marek", "marek-demo", ("Marek", "Horák"), "Sales rep"),
 ]

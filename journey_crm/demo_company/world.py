@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,14 +22,13 @@ from contacts.models import Contact, Import, Incoming
 from growth.models import Product
 from growth.orders import record_orders
 from journey_crm import as_code
-from journey_crm.demo_company import LOGINS, marketing, office, returns
+from journey_crm.demo_company import LOGINS, marketing, office, returns, sales
 from journey_crm.demo_company.life import Deed, civil_hour, lives, webinar, work
 from journey_crm.demo_company.people import Person, people, phone_of
 from journey_crm.demo_company.reading import Links, clicked, opened, scanned
 from journey_crm.roles import ensure_roles
 from journey_crm.tick import tick
-from leads import desk, tasks
-from leads.models import Lead, RejectReason, Task
+from leads.models import Lead
 from messaging import gathering, nightly, refusing
 from messaging.delivery import deliver
 from messaging.gathering import Taken
@@ -118,7 +118,7 @@ def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[
         cursor.execute("SET synchronous_commit = off")
     make_users()
     folder = Path(__file__).parent
-    files = ["company.yaml", "journeys.yaml", "messages.yaml"]
+    files = ["company.yaml", "journeys.yaml", "messages.yaml", "sales.yaml"]
     documents = [as_code.read((folder / name).read_text(encoding="utf-8"), name) for name in files]
     as_code.apply(documents, is_publish=True, now=start)
     # A file is applied by the wall's clock.
@@ -126,7 +126,8 @@ def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[
     Journey.objects.update(created_at=start)
     crowd = people(random, count, days)
     world = _World(random, crowd, lives(random, crowd, start, end), start, end)
-    for moment, act in [*office.acts(crowd, start, end), *marketing.acts(start, end), *returns.acts(start, end)]:
+    deeds = [office.acts(crowd, start, end), marketing.acts(start, end), returns.acts(start, end), world.sales.acts()]
+    for moment, act in chain.from_iterable(deeds):
         world.plan(moment, act)
     stops = list(_stops(start, end))
     for number, moment in enumerate(stops, start=1):
@@ -140,6 +141,7 @@ def build(*, now: datetime, count: int = COUNT, days: int = DAYS, say: Callable[
     nightly.lint(end, asks_links=False)
     marketing.mute_finding(end)
     office.close_the_day(end)
+    sales.learn(end)
 
 
 def _stops(start: datetime, end: datetime) -> Iterator[datetime]:
@@ -160,11 +162,6 @@ class _World:
         self.end = end
         self.by_email = {person.email: person for person in crowd}
         self.products = {product.key: product for product in Product.objects.all()}
-        self.reasons = list(RejectReason.objects.all())
-        # One object for each, which remembers what its user may do.
-        self.reps: dict[int | None, Any] = {
-            rep.pk: rep for rep in get_user_model().objects.filter(groups__name="Sales rep").order_by("username")
-        }
         self.orders = 0
         # Told together at the next stop.
         self.ordered: list[dict[str, Any]] = []
@@ -174,6 +171,7 @@ class _World:
         # A heap of (moment, number, what to do): the number keeps equal moments in the order they were planned.
         self.plans: list[tuple[datetime, int, Callable[[datetime], Incoming | None]]] = []
         self.number = 0
+        self.sales = sales.Sales(start, end, self.plan, self._win)
         for deed in deeds:
             self._intend(deed)
         heapify(self.plans)
@@ -200,8 +198,9 @@ class _World:
             if deliver(now=moment):
                 self._read_mail(moment)
         returns.visit(moment)
-        self._sell(moment)
-        self._do_tasks(moment)
+        self.sales.turn_to(moment)
+        self.sales.do_tasks(moment)
+        self.sales.mail(moment)
 
     def _write_down(self, moment: datetime) -> None:
         """What waits to be told as sets: orders, and clicks and opens."""
@@ -353,47 +352,16 @@ class _World:
 
     # What sales does ------------------------------------------------------------------------------------------------
 
-    def _sell(self, moment: datetime) -> None:
-        """In working hours reps take what waits for some hours, decide within days; the newest leads wait for you."""
-        if moment.weekday() > 4 or not 7 <= moment.hour <= 15 or moment > self.end - timedelta(hours=30):
-            return
-        waiting = Lead.objects.unclaimed().filter(created_at__lt=moment - timedelta(hours=3))
-        for lead in (
-            waiting.select_related("team").prefetch_related("team__reps").order_by("contact__email", "created_at")
-        ):
-            reps = sorted(lead.team.reps.all(), key=lambda user: user.username) if lead.team else []
-            if not reps or self.random.random() < 0.45:
-                continue
-            rep = self.reps[self.random.choice(reps).pk]
-            lead = desk.claim(lead=lead, by=rep, now=moment)
-            if self.random.random() < 0.68:
-                desk.accept(lead=lead, by=rep, now=moment)
-        undecided = Lead.objects.filter(state__in=["claimed", "accepted"], claimed_at__lt=moment - timedelta(days=2))
-        for lead in undecided.select_related("contact").order_by("contact__email", "created_at"):
-            chance, owner = self.random.random(), self.reps[lead.owner_id]
-            if lead.state == "claimed" and chance < 0.30:
-                desk.reject(lead=lead, by=owner, now=moment, reason=self.random.choice(self.reasons))
-            elif lead.state == "accepted" and chance < 0.055:
-                desk.convert(lead=lead, by=owner, now=moment, value=Decimal(self.random.choice([144, 348, 497])))
-                self._win(lead, moment)
-            elif lead.state == "accepted" and chance < 0.075:
-                desk.reject(lead=lead, by=owner, now=moment, reason=self.reasons[1])
-
-    def _do_tasks(self, moment: datetime) -> None:
-        """In the morning the reps do some of what journeys asked of them; the newest tasks wait for you."""
-        if moment.weekday() > 4 or moment.astimezone(_ZONE).hour != 10 or moment > self.end - timedelta(hours=30):
-            return
-        waiting = Task.objects.open().filter(created_at__lt=moment - timedelta(hours=20))
-        for task in waiting.order_by("contact__email", "created_at", "title"):
-            if self.random.random() < (0.7 if task.due_at and task.due_at < moment else 0.35):
-                by = self.reps[task.assignee_id] if task.assignee_id else self.random.choice(list(self.reps.values()))
-                tasks.finish(task=task, by=by, now=moment)
-
-    def _win(self, lead: Lead, moment: datetime) -> None:
+    def _win(self, lead: Lead, is_ordered: bool, moment: datetime) -> None:
+        """Whoever sales won begins a plan; most order it in the shop."""
         person = self.by_email.get(lead.contact.email)
         if person is None:
             return
-        self._buy(person, ["start"] if self.random.random() < 0.7 else ["pro"], moment)
+        plan = "start" if self.random.random() < 0.7 else "pro"
+        if is_ordered:
+            self.plan(moment + timedelta(minutes=1), lambda at: self._begin_plan(person, plan, at))
+        else:
+            self._buy(person, [plan], moment)
         for deed in work(self.random, moment, person, self.end):
             self._intend(deed)
 

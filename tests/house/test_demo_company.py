@@ -22,9 +22,11 @@ from contacts.models import (
     Trait,
     Webhook,
 )
-from journey_crm import invariants
+from contacts.stream import put
+from journey_crm import as_code, invariants
 from journey_crm.demo_company import office, world
 from journey_crm.demo_company.people import people
+from leads.models import Absence, Activity, AlertPreference, Lead, LeadMove, Rep, Task
 from messaging import refusing
 from messaging.models import (
     Brake,
@@ -32,6 +34,7 @@ from messaging.models import (
     DomainLimit,
     Feedback,
     Hit,
+    Hold,
     Link,
     LintFinding,
     Message,
@@ -44,6 +47,7 @@ from messaging.models import (
     Template,
     TemplateVersion,
 )
+from scoring.models import ScoreGroup, ScoreRule, StageRule
 
 pytestmark = pytest.mark.django_db
 
@@ -74,6 +78,9 @@ def test_every_screen_of_its_last_weeks_has_something_to_show(now):
     _messages_of_all_ways_left(now)
     _some_mail_came_back()
     _the_brand_drifts_a_little()
+    assert AlertPreference.objects.count() == 3
+    assert ScoreGroup.objects.count() == 2 and ScoreRule.objects.filter(points__lt=0).count() == 2
+    assert StageRule.objects.exclude(sla=None).count() == 3 and StageRule.objects.exclude(cold_after=None).exists()
     assert not StepCursor.objects.exclude(error="").exists()
     assert not any(invariants.check(invariants.last_tick()).values())
 
@@ -160,3 +167,35 @@ def test_a_person_tells_the_same_every_time():
     crowd = people(Random("lumeo"), 300, 90)
     assert [office.told_besides(one) for one in crowd] == [office.told_besides(one) for one in crowd]
     assert {"rooms", "booking_tool", "interests"} <= {key for one in crowd for key in office.told_besides(one)}
+
+
+def test_reps_live_by_routing_and_do_all_that_the_desk_knows(now):
+    """Ninety leads of one day, and three weeks in which the reps have them in hand."""
+    lived = now + timedelta(days=21)
+    world.make_users()
+    files = [office.FOLDER / name for name in ("company.yaml", "journeys.yaml", "messages.yaml", "sales.yaml")]
+    as_code.apply([as_code.read(file.read_text(encoding="utf-8"), file.name) for file in files], now=now)
+    for number in range(90):
+        country = ["CZ", "GB", "PL", "GB", "AU"][number % 5]
+        contact = Contact.objects.create(email=f"owner-{number}@studio.example", country=country, created_at=now)
+        put(kind="handoff.requested", source="journey", now=now, contact_id=contact.pk, properties={"reason": "Asked"})
+    life = world._World(Random(1), [], [], now, lived)
+    for at, act in life.sales.acts():
+        life.plan(at, act)
+    for day in range(22):
+        life.live_until(now + timedelta(days=day))
+
+    moves = set(LeadMove.objects.values_list("kind", flat=True))
+    assert {"claim", "accept", "call", "reject", "convert", "snooze"} <= moves
+    assert {"reached", "no_answer", "call_back"} <= set(Activity.objects.values_list("outcome", flat=True))
+    assert Lead.objects.filter(state="converted").exclude(order_number="").exists()
+    assert Lead.objects.filter(reassigned__gt=0).exists() and Lead.objects.exclude(assigned_to=None).count() > 40
+    assert Lead.objects.filter(state="rejected").values("reject_reason").distinct().count() > 2
+    # Who is away, who came later, and what nobody takes.
+    assert {one.user.get_username() for one in Absence.objects.on(lived.date())} == {"marek"}
+    assert Rep.objects.filter(user__username="marek").count() == 2
+    assert Lead.objects.filter(unrouted_because="no_rule").exists()
+    # The last day: one who wakes, one who sleeps, a task for today, marketing held.
+    assert Touchpoint.objects.filter(kind="lead.woken").exists() and Lead.objects.snoozed(lived).exists()
+    assert Task.objects.open().filter(source="sales", due_at__date=lived.date()).exists()
+    assert Hold.objects.holding(lived).exists()
