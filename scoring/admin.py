@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
@@ -21,7 +21,7 @@ from contacts.rulerows import why_not_asked
 from contacts.rules import RuleError
 from scoring import backtest_page
 from scoring.forms import SpanField
-from scoring.models import ScoreGroup, ScoreModel, ScoreRule
+from scoring.models import ContactScore, GradeMatrix, ScoreEntry, ScoreGroup, ScoreModel, ScoreRule
 from scoring.points import check_when
 from scoring.recipes import RECIPES, recipe_of
 from scoring.rulewords import in_short, use_of_rules
@@ -95,6 +95,12 @@ class ScoreRules(admin.StackedInline):
         if number.isdecimal():
             self.use = use_of_rules(int(number), timezone.now())
         return super().get_queryset(request)
+
+    def get_formset(self, request: HttpRequest, obj: ScoreModel | None = None, **kwargs: Any) -> Any:
+        formset = super().get_formset(request, obj, **kwargs)
+        # Nothing protects a rule from being deleted, and looking for it would read the rule's whole ledger.
+        setattr(formset.form, "hand_clean_DELETE", lambda form: None)  # noqa: B010 - a method of Django's own making
+        return formset
 
     def get_extra(self, request: HttpRequest, obj: ScoreModel | None = None, **kwargs: Any) -> int:
         return 0 if obj else len(recipe_of(request))
@@ -173,6 +179,25 @@ class ScoreModelAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: ScoreModel, form: Any, change: bool) -> None:
         obj.is_recount_asked |= form.cleaned_data.get("recount", False)
         super().save_model(request, obj, form, change)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What goes along, in numbers: a score has a line of the ledger for each person and day."""
+        scores = [score.pk for score in objs]
+        rules = ScoreRule.objects.filter(model__in=scores)
+        counts = {
+            ScoreModel._meta.verbose_name_plural: len(scores),
+            ScoreRule._meta.verbose_name_plural: rules.count(),
+            ScoreGroup._meta.verbose_name_plural: ScoreGroup.objects.filter(model__in=scores).count(),
+            ContactScore._meta.verbose_name_plural: ContactScore.objects.filter(model__in=scores).count(),
+            ScoreEntry._meta.verbose_name_plural: ScoreEntry.objects.filter(rule__in=rules).count(),
+        }
+        read = GradeMatrix.objects.filter(Q(fit__in=scores) | Q(engagement__in=scores))
+        return (
+            [str(score) for score in objs],
+            counts,
+            set(),
+            [f"{matrix._meta.verbose_name}: {matrix}" for matrix in read],
+        )
 
     @admin.display(description=_("rules"))
     def asked(self, score: ScoreModel) -> str:

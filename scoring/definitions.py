@@ -1,6 +1,7 @@
 """Scores and stage rules as code."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,14 @@ from contacts.rules import RuleError
 from contacts.stages import STAGES
 from scoring.models import GradeMatrix, ScoreGroup, ScoreModel, ScoreRule, StageRule
 from scoring.models.grades import MOST_BOUNDS
+from scoring.models.scores import LEAST_POINTS, MOST_POINTS
 from scoring.models.stages import PHASES
 from scoring.points import check_when
 from scoring.stages import problems_of
 from scoring.whatif import Draft, in_sentences, what_if
+
+_KEY = re.compile("[-a-zA-Z0-9_]{1,64}")
+SHORTEST_HALF_LIFE = timedelta(hours=1)
 
 
 def _read_scores() -> dict[str, dict[str, Any]]:
@@ -64,7 +69,48 @@ def _number(data: dict[str, Any], key: str, path: str = "") -> float | None:
     value = data.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise DefinitionError(f"{path}{key}", f"must be a number, not {value!r}.")
+    # Asked this way round, NaN is refused as well.
+    if value is not None and not -MOST_POINTS <= value <= MOST_POINTS:
+        raise DefinitionError(f"{path}{key}", f"must be a number from -{MOST_POINTS:,.0f} to {MOST_POINTS:,.0f}.")
+    if value and abs(value) < LEAST_POINTS and key in ("points", "cap_per_day"):
+        raise DefinitionError(f"{path}{key}", f"must be 0, or {LEAST_POINTS} or more.")
     return None if value is None else float(value)
+
+
+def _not_negative(data: dict[str, Any], key: str, path: str = "") -> float | None:
+    value = _number(data, key, path)
+    if value is not None and value < 0:
+        raise DefinitionError(f"{path}{key}", "must be a number that is not negative.")
+    return value
+
+
+def _items(data: dict[str, Any], name: str) -> list[Any]:
+    items = data.get(name)
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise DefinitionError(name, f"must be a list, not {type(items).__name__}.")
+    return items
+
+
+def _checked_key(data: dict[str, Any], path: str, taken: Collection[str] = ()) -> str:
+    """A key of letters, digits, - and _ that no other of the same list has."""
+    key = data["key"]
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise DefinitionError(f"{path}key", f"must be 1 to 64 letters, digits, - and _, not {key!r}.")
+    if key in taken:
+        raise DefinitionError(f"{path}key", f"{key} stands here a second time.")
+    return key
+
+
+def _half_life(rule: dict[str, Any], path: str) -> timedelta | None:
+    try:
+        half_life = parse_duration(rule["half_life"]) if rule.get("half_life") else None
+    except ValueError as error:
+        raise DefinitionError(f"{path}.half_life", str(error)) from None
+    if half_life is not None and half_life < SHORTEST_HALF_LIFE:
+        raise DefinitionError(f"{path}.half_life", "must be an hour or more.")
+    return half_life
 
 
 def _checked_when(kind: str, when: Any, path: str) -> Any:
@@ -78,33 +124,34 @@ def _checked_when(kind: str, when: Any, path: str) -> Any:
 def _prepare_scores(items: list[dict[str, Any]]) -> None:
     for data in items:
         kind = one_of(data, "kind", ["engagement", "fit"], "engagement")
-        ScoreModel.objects.get_or_create(key=data["key"], defaults={"kind": kind})
+        ScoreModel.objects.get_or_create(key=_checked_key(data, ""), defaults={"kind": kind})
 
 
 def _write_score(data: dict[str, Any]) -> None:
     check_keys(data, required=["key", "rules"], optional=["name", "kind", "qualify_at", "hysteresis", "groups"])
+    kind = one_of(data, "kind", ["engagement", "fit"], "engagement")
+    key, hysteresis = _checked_key(data, ""), _not_negative(data, "hysteresis")
+    if stored := ScoreModel.objects.filter(key=key).exclude(kind=kind).first():
+        # Its ledger would be read by rules of the other kind.
+        raise DefinitionError("kind", f"is {stored.kind} and stays so; give the new score a key of its own.")
     model, _ = ScoreModel.objects.update_or_create(
-        key=data["key"],
+        key=key,
         defaults={
             "name": text(data, "name"),
-            "kind": one_of(data, "kind", ["engagement", "fit"], "engagement"),
+            "kind": kind,
             "qualify_at": _number(data, "qualify_at"),
-            "hysteresis": 5.0 if data.get("hysteresis") is None else _number(data, "hysteresis") or 0.0,
+            "hysteresis": 5.0 if hysteresis is None else hysteresis,
         },
     )
-    groups = _write_groups(model, data.get("groups") or [])
-    keys = []
-    for index, rule in enumerate(data["rules"]):
+    groups = _write_groups(model, _items(data, "groups"))
+    keys: list[str] = []
+    for index, rule in enumerate(_items(data, "rules")):
         path = f"rules[{index}]"
         optional = ["name", "half_life", "cap_per_day", "group"]
         check_keys(rule, required=["key", "when", "points"], optional=optional, path=path)
         if rule.get("group") is not None:
             _check_group(rule["group"], groups, path)
-        try:
-            half_life = parse_duration(rule["half_life"]) if rule.get("half_life") else None
-        except ValueError as error:
-            raise DefinitionError(f"{path}.half_life", str(error)) from None
-        keys.append(rule["key"])
+        keys.append(_checked_key(rule, f"{path}.", keys))
         ScoreRule.objects.update_or_create(
             model=model,
             key=rule["key"],
@@ -112,8 +159,8 @@ def _write_score(data: dict[str, Any]) -> None:
                 "name": text(rule, "name"),
                 "when": _checked_when(model.kind, rule["when"], f"{path}.when"),
                 "points": _number(rule, "points", f"{path}.") or 0.0,
-                "half_life": half_life,
-                "cap_per_day": _number(rule, "cap_per_day", f"{path}."),
+                "half_life": _half_life(rule, path),
+                "cap_per_day": _not_negative(rule, "cap_per_day", f"{path}."),
                 "group": groups.get(rule.get("group")),
                 "is_active": True,
             },
@@ -124,24 +171,22 @@ def _write_score(data: dict[str, Any]) -> None:
 
 
 def _check_group(key: Any, groups: dict[str, ScoreGroup], path: str) -> None:
-    if key not in groups:
+    if not isinstance(key, str) or key not in groups:
         known = ", ".join(groups) or "none"
         raise DefinitionError(f"{path}.group", f"must be one of the groups of this score ({known}), not {key!r}.")
 
 
 def _write_groups(model: ScoreModel, items: list[dict[str, Any]]) -> dict[str, ScoreGroup]:
     """The groups of rules that a file names, by key."""
-    groups = {}
+    groups: dict[str, ScoreGroup] = {}
     for index, data in enumerate(items):
         path = f"groups[{index}]"
         if model.kind == "fit":
             raise DefinitionError(path, "is for engagement; what a rule of fit gives has no day.")
         check_keys(data, required=["key", "cap_per_day"], optional=["name"], path=path)
-        cap = _number(data, "cap_per_day", f"{path}.")
-        if cap is None or cap < 0:
-            raise DefinitionError(f"{path}.cap_per_day", "must be a number that is not negative.")
-        groups[data["key"]] = ScoreGroup.objects.update_or_create(
-            model=model, key=data["key"], defaults={"name": text(data, "name"), "cap_per_day": cap}
+        key, cap = _checked_key(data, f"{path}.", groups), _not_negative(data, "cap_per_day", f"{path}.") or 0.0
+        groups[key] = ScoreGroup.objects.update_or_create(
+            model=model, key=key, defaults={"name": text(data, "name"), "cap_per_day": cap}
         )[0]
     return groups
 
@@ -244,7 +289,8 @@ def _write_grade(data: dict[str, Any]) -> None:
     check_keys(data, required=["key", "fit", "engagement", "fit_from", "engagement_from"], optional=["name"])
     scores = {kind: _score_of_kind(data, kind) for kind in ("fit", "engagement")}
     bounds = {name: _bounds(data, name) for name in ("fit_from", "engagement_from")}
-    GradeMatrix.objects.update_or_create(key=data["key"], defaults={"name": text(data, "name"), **scores, **bounds})
+    key = _checked_key(data, "")
+    GradeMatrix.objects.update_or_create(key=key, defaults={"name": text(data, "name"), **scores, **bounds})
 
 
 def _score_of_kind(data: dict[str, Any], kind: str) -> ScoreModel:

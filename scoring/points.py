@@ -99,7 +99,11 @@ def score(now: datetime, after: int, upto: int) -> int:
     due = [model for model in models if model.kind == "fit" and (model in edited or _is_due(model, now))]
     changed |= book_fit(due, Contact.objects.living(), now)
     for model in {*edited, *due}:
-        ScoreModel.objects.filter(pk=model.pk).update(applied=definition(model), swept_at=now, is_recount_asked=False)
+        done = {"applied": definition(model), "swept_at": now}
+        if model.is_recount_asked:
+            # Whoever asks while this step runs asks the next one.
+            done["is_recount_asked"] = False
+        ScoreModel.objects.filter(pk=model.pk).update(**done)
     return _stand(changed, edited, now)
 
 

@@ -208,6 +208,9 @@ def problems_of(rule: StageRule, names: Vocabulary | None = None) -> dict[str, s
     has_both = rule.rule is not None and rule.leave_rule is not None
     if has_both and implies(parse(rule.rule, names), parse(rule.leave_rule, names)):
         found["leave_rule"] = _("Whoever enters by the rule would leave at once; the two must differ.")
+    if rule.leave_rule is not None and fields_in(parse(rule.leave_rule, names)) & {"stage", "phase"}:
+        # It would hold in the stage and not outside of it: whom the other rule brings back would go to and fro.
+        found["leave_rule"] = _("This rule says who leaves the stage, so it cannot ask for the stage or the phase.")
     if rule.phase_rule is not None and not rule.phase_before:
         found["phase_rule"] = _("There is no phase before this one for the others to be in.")
     elif rule.phase_rule is not None and "phase" in fields_in(parse(rule.phase_rule, names)):

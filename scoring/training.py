@@ -60,6 +60,10 @@ REFUSALS = {
         "There is too little history to judge a prediction: of the latest part %(won)d were won and %(lost)d lost, "
         "and it takes %(floor)d of each."
     ),
+    "learn": gettext_lazy(
+        "There is too little history to learn from: before the part that judges %(won)d were won and %(lost)d lost, "
+        "and it takes %(floor)d of each."
+    ),
     "auc": gettext_lazy(
         "History tells too little of who becomes a customer: on its latest part the prediction reached an AUC of "
         "%(auc)s, and below %(least)s it is not shown."
@@ -247,6 +251,11 @@ def _judge(made: PredictionModel, rows: _Rows, since: datetime) -> None:
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     held = numpy.array([at >= since for at in rows.moments])
+    # Counted in what was read: of very many people that is a share.
+    for why, some in (("held", rows.won[held]), ("learn", rows.won[~held])):
+        won, lost = int(some.sum()), int((~some).sum())
+        if won < HELD_FLOOR or lost < HELD_FLOOR:
+            raise Refused(why, won=won, lost=lost, floor=HELD_FLOOR)
     trial = PredictionModel()
     _fit_numbers(trial, rows.features, rows.table[~held], rows.won[~held])
     chances, won = foretold(trial, rows.table[held]), rows.won[held]

@@ -51,3 +51,5 @@ def _problems(form: Any, formsets: list[Any]) -> Any:
         for name, errors in one.errors.items():
             label = one.fields[name].label if name in one.fields else ""
             yield " · ".join(str(part) for part in (about, label, " ".join(map(str, errors))) if part)
+    for formset in formsets:
+        yield from map(str, formset.non_form_errors())

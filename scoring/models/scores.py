@@ -10,6 +10,15 @@ from django.utils.translation import pgettext_lazy
 
 from contacts.models import Contact
 
+# Sums of larger numbers would outgrow a float once they are weighed, and what is smaller fades to less than a float can
+# tell from nothing; either stops the scores of everybody.
+MOST_POINTS, LEAST_POINTS = 1_000_000.0, 0.001
+
+
+def _between(name: str, least: float) -> Q:
+    """Points that can be reckoned with; NaN and infinity are none."""
+    return Q(**{f"{name}__gte": least, f"{name}__lte": MOST_POINTS})
+
 
 class ScoreModel(models.Model):
     """One scale: fit (who they are; never fades) or engagement (what they do; fades by half-life)."""
@@ -32,6 +41,19 @@ class ScoreModel(models.Model):
         verbose_name = _("score")
         verbose_name_plural = _("scores")
         ordering = ["key"]
+        constraints = [
+            models.CheckConstraint(
+                name="qualify_at_is_a_usual_number",
+                condition=Q(qualify_at=None) | _between("qualify_at", -MOST_POINTS),
+                violation_error_message=_("Qualified from: a number from -1,000,000 to 1,000,000."),
+            ),
+            # Below nothing, whoever is over the line would be under it in the next tick, and over it again.
+            models.CheckConstraint(
+                name="hysteresis_is_not_negative",
+                condition=_between("hysteresis", 0),
+                violation_error_message=_("Hysteresis: a number from 0 to 1,000,000."),
+            ),
+        ]
 
     def __str__(self):
         return self.name or self.key
@@ -54,7 +76,11 @@ class ScoreGroup(models.Model):
         ordering = ["model", "key"]
         constraints = [
             models.UniqueConstraint(name="score_group_key_once", fields=["model", "key"]),
-            models.CheckConstraint(name="group_cap_is_not_negative", condition=Q(cap_per_day__gte=0)),
+            models.CheckConstraint(
+                name="group_cap_is_not_negative",
+                condition=Q(cap_per_day=0) | _between("cap_per_day", LEAST_POINTS),
+                violation_error_message=_("At most a day: 0, or a number from 0.001 to 1,000,000."),
+            ),
         ]
 
     def __str__(self):
@@ -91,10 +117,21 @@ class ScoreRule(models.Model):
             models.UniqueConstraint(name="score_rule_key_once", fields=["model", "key"]),
             # Under an hour the weight of a day's events would outgrow a float.
             models.CheckConstraint(
-                name="half_life_is_an_hour_or_more", condition=Q(half_life=None) | Q(half_life__gte=timedelta(hours=1))
+                name="half_life_is_an_hour_or_more",
+                condition=Q(half_life=None) | Q(half_life__gte=timedelta(hours=1)),
+                violation_error_message=_("Half-life: an hour or more."),
             ),
             models.CheckConstraint(
-                name="cap_per_day_is_not_negative", condition=Q(cap_per_day=None) | Q(cap_per_day__gte=0)
+                name="cap_per_day_is_not_negative",
+                condition=Q(cap_per_day=None) | Q(cap_per_day=0) | _between("cap_per_day", LEAST_POINTS),
+                violation_error_message=_("At most a day: 0, or a number from 0.001 to 1,000,000."),
+            ),
+            models.CheckConstraint(
+                name="points_are_a_usual_number",
+                condition=Q(points=0)
+                | _between("points", LEAST_POINTS)
+                | Q(points__gte=-MOST_POINTS, points__lte=-LEAST_POINTS),
+                violation_error_message=_("Points: 0, or a number from 0.001 to 1,000,000, or as much below 0."),
             ),
         ]
 

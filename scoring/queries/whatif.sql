@@ -32,7 +32,10 @@ CREATE TEMP TABLE whatif_entry ON COMMIT DROP AS
 CREATE TEMP TABLE scoring_scoregroup (LIKE scoring_scoregroup INCLUDING ALL) ON COMMIT DROP;
 CREATE TEMP TABLE scoring_scorerule (LIKE scoring_scorerule INCLUDING ALL) ON COMMIT DROP;
 CREATE TEMP TABLE scoring_scoreentry (LIKE scoring_scoreentry INCLUDING ALL) ON COMMIT DROP;
-INSERT INTO scoring_scoreentry SELECT * FROM whatif_entry
+-- Without their ids: scratch counts its own from 1, and what is booked next must not meet one of them.
+INSERT INTO scoring_scoreentry
+    (contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points)
+SELECT contact_id, rule_id, day, points, weight, half_life, touchpoint_ids, occurred_ats, event_points FROM whatif_entry
 
 -- weigh --
 -- Where everybody stands by the ledger as it is and by the one in scratch, and on which side of the line.

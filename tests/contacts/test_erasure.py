@@ -70,6 +70,7 @@ class Filler:
         "leads.lead": {"state": "rejected", "snoozed_until": None, "unrouted_because": ""},
         "leads.activity": {"kind": "note", "outcome": ""},
         "leads.leadmove": {"undone_at": None},
+        "leads.salesmail": {"day": None},
         "leads.task": {"state": "done"},
         "growth.offerpresentation": {"state": "presented"},
         "contacts.webhookdelivery": {"state": "waiting", "claimed_by": "", "lease_until": None, "finished_at": None},
@@ -91,6 +92,7 @@ class Filler:
         "messaging.signupform", "messaging.templateversion", "campaigns.journey", "campaigns.journeyversion",
         "scoring.scoremodel", "scoring.scorerule", "scoring.predictionmodel",
         "growth.product", "leads.team", "leads.rejectreason",
+        "leads.salesmail",  # a mail to a user; what it said is written when it leaves, and kept nowhere
         "auth.user", "contacts.company", "growth.offer",
         # What the engine writes: the names of steps and of ways out of them.
         "campaigns.visit", "campaigns.due", "campaigns.achievement", "campaigns.sendout", "campaigns.assignment",

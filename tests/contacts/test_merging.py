@@ -66,6 +66,8 @@ def fill(model: type[models.Model], **given) -> models.Model:
             values[field.name] = f"{field.name}-{model.objects.count()}"
     if model._meta.label == "messaging.Template":
         values |= {"message_class": "operational"}
+    if model._meta.label == "scoring.PredictionModel":
+        values |= {"state": "refused"}  # of those asked for there is one
     if model._meta.label == "scoring.StageChange":
         values |= {"from_stage": "visitor", "to_stage": "known"}
     return model.objects.create(**values)

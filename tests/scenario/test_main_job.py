@@ -160,7 +160,7 @@ def test_a_visitor_becomes_a_nurtured_qualified_lead_and_a_customer(
         page.get_by_text("Clicked in a mail").first.wait_for()
         page.get_by_role("button", name=re.compile("Převzít")).first.click()
         page.get_by_role("button", name=re.compile("Přijmout")).first.click()
-        page.wait_for_load_state()
+        page.locator("dt", has_text="Přijat").wait_for()
     lead.refresh_from_db()
     assert (lead.state, lead.owner) == ("accepted", rep)
 

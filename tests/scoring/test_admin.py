@@ -4,12 +4,14 @@ import json
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from journey_crm.roles import MARKETER, SALES_REP, ensure_roles
 from leads.models import Lead, RejectReason, Team
 from scoring.definitions import SECTIONS, DefinitionError
-from scoring.models import ContactScore, ScoreModel, StageChange, StageRule
+from scoring.models import ContactScore, GradeMatrix, ScoreEntry, ScoreModel, ScoreRule, StageChange, StageRule
 from tests.scoring.world import NOW, did, known, model, rule, tick
 
 pytestmark = pytest.mark.django_db
@@ -129,3 +131,32 @@ def test_a_rule_whose_field_was_deleted_does_not_stop_the_others():
     tick()
     assert ContactScore.objects.get(model=engagement).value == 10
     assert Lead.objects.get().team is None
+
+
+def test_deleting_a_score_says_how_much_goes_along_and_reads_none_of_it(client, marketer):
+    engagement, fit = model(qualify_at=50), model("fit", kind="fit")
+    page = rule(engagement, "page.viewed", 60, key="page")
+    rule(engagement, "email.clicked", 60, key="click")
+    for number in range(3):
+        did(known(f"p{number}@example.com"), "page.viewed")
+    tick()
+    matrix = GradeMatrix.objects.create(key="web", fit=fit, engagement=engagement, fit_from=[5], engagement_from=[5])
+    deleting = reverse("admin:scoring_scoremodel_delete", args=[engagement.pk])
+    with CaptureQueriesContext(connection) as asked:
+        answer = client.get(deleting)
+    assert dict(answer.context["model_count"]) == {
+        "scores": 1, "score rules": 2, "groups of score rules": 0, "contacts' scores": 3, "score ledger": 3,
+    }  # fmt: skip
+    assert answer.context["protected"] == ["grade matrix: web"]
+    form = score_form({"did": "page.viewed"}) | {
+        "rules-INITIAL_FORMS": "1", "rules-0-id": page.pk, "rules-0-model": engagement.pk, "rules-0-DELETE": "on",
+    }  # fmt: skip
+    with CaptureQueriesContext(connection) as saved:
+        answer = client.post(reverse("admin:scoring_scoremodel_change", args=[engagement.pk]), form)
+    assert answer.status_code == 302 and not ScoreRule.objects.filter(pk=page.pk).exists()
+    assert not ScoreEntry.objects.exists()
+    for query in (*asked, *saved):
+        assert not query["sql"].startswith('SELECT "scoring_scoreentry"."id"'), query["sql"]
+    matrix.delete()
+    assert client.post(deleting, {"post": "yes"}).status_code == 302
+    assert not ScoreModel.objects.filter(pk=engagement.pk).exists()

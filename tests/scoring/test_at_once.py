@@ -11,9 +11,10 @@ from contacts.ingest import ingest
 from contacts.models import Contact, Touchpoint
 from contacts.stream import Busy, Step, put, run_step
 from leads.models import Lead
-from scoring.models import ContactScore, ScoreEntry, ScoreGroup, ScoreRule
-from scoring.points import count_wrong_scores, score_at
-from tests.scoring.world import NOW, STEPS, model, rule
+from scoring import points
+from scoring.models import ContactScore, ScoreEntry, ScoreGroup, ScoreModel, ScoreRule
+from scoring.points import book_fit, count_wrong_scores, score_at
+from tests.scoring.world import NOW, STEPS, known, model, rule, tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
 STEPS_WITH_INGEST = [Step("ingest", ingest), *STEPS]
@@ -117,3 +118,20 @@ def test_a_thousand_events_over_fifty_threads_with_repeats_fill_the_caps_of_rule
     assert dict(ContactScore.objects.values_list("contact__email", "value")) == wanted
     assert sum(map(len, ScoreEntry.objects.values_list("touchpoint_ids", flat=True))) == len(events)
     assert count_wrong_scores() == 0
+
+
+def test_a_recount_asked_for_while_the_step_runs_is_left_to_the_next(monkeypatch):
+    fit, jana = model("fit", kind="fit"), known(country="CZ")
+    rule(fit, {"field": "country", "op": "eq", "value": "CZ"}, 10)
+
+    def ask_and_book(*given):
+        ScoreModel.objects.filter(pk=fit.pk).update(is_recount_asked=True)
+        return book_fit(*given)
+
+    monkeypatch.setattr(points, "book_fit", ask_and_book)
+    tick(NOW)
+    assert score_at(fit, [jana.pk], NOW)[jana.pk] == 10
+    assert ScoreModel.objects.get().is_recount_asked
+    monkeypatch.undo()
+    tick(NOW)
+    assert not ScoreModel.objects.get().is_recount_asked

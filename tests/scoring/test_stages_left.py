@@ -347,6 +347,18 @@ def test_a_stage_as_code_comes_back_as_it_was_written(data):
         ({"stage": "lead", "phase_rule": {"field": "phase", "op": "eq", "value": "decision"}}, "phase_rule"),
         ({"stage": "lead", "leave_rule": {"field": "no", "op": "is_set"}, "leave_to": "known"}, "leave_rule.field"),
         ({"stage": "lead", "rule": CZECH, "leave_rule": CZECH, "leave_to": "known"}, "leave_rule"),
+        # Whom the first rule brings in, the second would send out again, tick after tick.
+        (
+            {
+                "stage": "lead", "rule": CZECH, "leave_rule": {"any": [PLAIN, {"field": "stage", "value": "lead"}]},
+                "leave_to": "known",
+            },
+            "leave_rule",
+        ),
+        (
+            {"stage": "lead", "leave_rule": {"not": {"field": "phase", "value": "decision"}}, "leave_to": "known"},
+            "leave_rule",
+        ),
         (
             {"stage": "lead", "rule": {"all": [CZECH, PLAIN]}, "leave_rule": {"any": [PLAIN, {"stage": "lead"}]},
              "leave_to": "known"},

@@ -13,7 +13,7 @@ from scoring.models import PredictionModel, StageChange
 from scoring.points import rebuild
 from scoring.training import Refused, train
 from tests.contacts.test_stream import in_threads
-from tests.scoring.past import act, made_history
+from tests.scoring.past import act, made_history, people, won
 from tests.scoring.test_prediction import WINDOW, truth
 from tests.scoring.world import NOW, known, model, rule
 
@@ -83,3 +83,11 @@ def test_two_trainings_at_once_leave_one_new_version(monkeypatch):
     monkeypatch.setattr(training, "_fit", fit_slowly)
     assert in_threads(one_of_two, one_of_two) == []
     assert tried.is_set() and [one.version for one in PredictionModel.objects.all()] == [1]
+
+
+def test_history_whose_customers_all_came_of_late_is_refused_with_a_sentence():
+    changes = [won(one, NOW - timedelta(days=80)) for one in people(600)[:300]]
+    StageChange.objects.bulk_create(changes)
+    with pytest.raises(Refused, match="too little history to learn from: before the part that judges 0 were won"):
+        train(NOW, window=timedelta(days=90))
+    assert PredictionModel.objects.get().state == "refused"

@@ -297,3 +297,16 @@ def test_a_plan_says_whom_it_moves(crowd, capsys, tmp_path):
     assert f"at once: {foreseen.at_once.rises} rise over the line, 0 fall under it" in shown
     assert "if it is recounted: " in shown
     assert ScoreModel.objects.get().qualify_at == 30
+
+
+def test_what_if_of_fit_books_beside_what_is_kept_whatever_the_numbers_of_its_rows(boss):
+    fit = model("fit", kind="fit", qualify_at=10)
+    there = rule(fit, {"field": "country", "op": "eq", "value": "CZ"}, 10, key="czech")
+    people = [known(f"p{number}@example.com", country="CZ" if number < 3 else "PL") for number in range(9)]
+    tick(NOW)
+    # As in a house where nothing was ever counted before.
+    for number, entry in enumerate(ScoreEntry.objects.order_by("pk"), 1):
+        ScoreEntry.objects.filter(pk=entry.pk).update(id=number)
+    there.when = {"field": "country", "op": "in", "value": ["CZ", "PL"]}
+    seen = what_if(Draft(fit, [there], [], ScoreModel.objects.get(pk=fit.pk)), boss, NOW)
+    assert seen.at_once is not None and seen.at_once.rises == len(people) - 3
