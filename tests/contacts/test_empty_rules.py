@@ -41,6 +41,6 @@ def test_the_last_condition_taken_away_leaves_the_words_of_the_form(page, live_s
     page.locator(".rule-none [data-op=add]").click()
     page.locator(".rule-row").wait_for()
     page.keyboard.press("Escape")
-    page.locator("[data-undo]").click()
+    page.locator("button[data-undo]").click()
     page.get_by_text(WORDS["team"]).wait_for()
     assert complaints.found == [], "the page alone breaks no Content-Security-Policy"
