@@ -11,10 +11,10 @@ from django.utils import timezone
 from contacts.definitions import DefinitionError
 from journey_crm import as_code
 from journey_crm.roles import ADMINISTRATOR
-from leads import activities, desk, moves
+from leads import activities, desk, handing, moves
+from leads.handing import hand_over
 from leads.mails import LEASE, MOST_COPIES, PAUSE, deliver_mails
 from leads.models import Lead, RejectReason, SalesMail, Task, Team
-from leads.routing import hand_over
 from messaging.channels import Result
 from messaging.models import Brand
 from tests.leads import test_alerts as alerts
@@ -101,7 +101,7 @@ def test_what_a_deleted_rep_had_accepted_is_given_on_or_ended_by_who_may_change_
     for lead in (given, ended):
         desk.accept(lead=lead, by=ann, now=NOW)
     ann.delete()
-    assert desk.assign(lead=given, by=boss, to=jan, now=NOW).owner == jan
+    assert handing.assign(lead=given, by=boss, to=jan, now=NOW).owner == jan
     no = RejectReason.objects.create(key="no", name="No")
     assert desk.reject(lead=ended, by=boss, now=NOW, reason=no).state == "rejected"
     # What waits for its first rep is nobody's to end.
@@ -114,7 +114,7 @@ def test_nothing_is_given_back_to_a_user_who_was_deleted(ann, jan):
     boss = person("boss", ADMINISTRATOR)
     lead = lead_of(known())
     desk.accept(lead=lead, by=ann, now=NOW)
-    desk.assign(lead=lead, by=boss, to=jan, now=NOW)
+    handing.assign(lead=lead, by=boss, to=jan, now=NOW)
     ann.delete()
     with pytest.raises(moves.NothingToUndo, match="no longer a user"):
         moves.undo(lead=lead, by=boss, now=NOW)
