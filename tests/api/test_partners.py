@@ -109,7 +109,7 @@ WRITES = [
     ("POST", "leads/{id}/snooze/", "leads/{lead}/snooze/", {"until": SOON}),
     ("POST", "leads/{id}/unsnooze/", "leads/{lead}/unsnooze/", {}),
     ("POST", "leads/{id}/undo/", "leads/{lead}/undo/", {}),
-    ("POST", "leads/{id}/assign/", "leads/{lead}/assign/", {"to": "root"}),
+    ("POST", "leads/{id}/assign/", "leads/{other_lead}/assign/", {"to": "root"}),
     ("POST", "leads/{id}/note/", "leads/{lead}/note/", {"body": "Likes boats"}),
     ("POST", "leads/{id}/call/", "leads/{lead}/call/", {"outcome": "reached"}),
     ("POST", "leads/{id}/hold/", "leads/{lead}/hold/", {"until": SOON}),
