@@ -98,11 +98,6 @@ def delete_note(*, activity: Activity, by: Any, now: datetime) -> None:
         raise NotYours(_("Only who wrote it may take it away, and only for a day."))
 
 
-def may_edit(activity: Activity, by: Any, now: datetime) -> bool:
-    """Whether this user can still change these words."""
-    return bool(activity.by_id == by.pk and activity.at > now - EDIT_WITHIN)
-
-
 def _own(activity: Activity, by: Any, now: datetime) -> Any:
     # Who gave the lead away sees it no more, and changes nothing at it.
     return Activity.objects.visible_to(by).filter(pk=activity.pk, by=by, at__gt=now - EDIT_WITHIN)

@@ -107,7 +107,7 @@ def digest(user: Any, mail: SalesMail, now: datetime) -> Digest | None:
         found.teams = [
             team for team in found.teams if any((team.new, team.accepted, team.rejected, team.won, team.waiting))
         ]
-        late = _section(_("Overdue in all teams"), _late(Lead.objects.all(), now).exclude(_holder(user)), now)
+        late = _section(_("Overdue in all teams"), Lead.objects.overdue(now).exclude(_holder(user)), now)
         found.overdue = late if late.lines else None
     if not (found.sections or found.outcome or found.teams or found.overdue):
         return None
@@ -128,15 +128,11 @@ def _holder(user: Any) -> Q:
     return Q(owner=user) | Q(owner=None, assigned_to=user)
 
 
-def _late(leads: LeadQuerySet, now: datetime) -> LeadQuerySet:
-    return leads.filter(state__in=["open", "claimed"], due_at__lt=now)
-
-
 def _sections(user: Any, since: datetime, ends_at: datetime, now: datetime) -> list[Section]:
     """A lead stands in the first section that it belongs to."""
     mine = Lead.objects.unfinished().filter(_holder(user))
-    late = _late(mine, now)
-    today = mine.filter(state__in=["open", "claimed"], due_at__gte=now, due_at__lte=ends_at)
+    late = mine.overdue(now)
+    today = mine.unaccepted().filter(due_at__gte=now, due_at__lte=ends_at)
     waiting = mine.filter(state="open").exclude(due_at__lte=ends_at)
     told = Touchpoint.objects.filter(contact=OuterRef("contact"), kind="lead.woken", occurred_at__gt=since)
     wakes = Q(snoozed_until__lte=ends_at) | Q(Exists(told), snoozed_until=None)

@@ -44,7 +44,6 @@ class Dossier:
 def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dossier:
     """All about a lead's contact at `now`; `before` turns the timeline to an earlier page, `about` narrows it."""
     scores = scores_of(lead.contact, now)
-    bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
     messages, planned = messages_to(lead.contact, now)
     written = written_of(lead)
     about = about if about in timeline.SUBJECTS else ""
@@ -52,8 +51,7 @@ def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dos
         standing=standing_of(lead, now),
         scores=scores,
         trend=_trend(scores[0], now) if scores else None,
-        # Who they are (fit) is no reason to call today; what they did is.
-        reasons=[bar for bar in bars if bar.worth > 0 and bar.events][:REASONS],
+        reasons=reasons_of(scores),
         allowed=allowed(lead),
         messages=messages,
         planned=planned,
@@ -66,6 +64,12 @@ def dossier(lead: Lead, now: datetime, before: str = "", about: str = "") -> Dos
         held_out=list(dict.fromkeys(getattr(lead, "held_out", []))),
         is_held_out=getattr(lead, "is_held_out", False),
     )
+
+
+def reasons_of(scores: list[Score]) -> list[Bar]:
+    """What speaks most for a call today: what a person did; who they are (fit) is no reason for today."""
+    bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
+    return [bar for bar in bars if bar.worth > 0 and bar.events][:REASONS]
 
 
 def _in_words(story: timeline.Page, written: list[Written]) -> timeline.Page:

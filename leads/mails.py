@@ -24,12 +24,13 @@ from contacts.sql import load
 from leads.alerts import preference_of
 from leads.clock import clock
 from leads.digest import digest
-from leads.dossier import REASONS, scores_of
+from leads.dossier import reasons_of
 from leads.models import Lead, SalesMail
 from messaging.alerts import write
 from messaging.channels import Outgoing, choose
 from messaging.links import host
 from messaging.models import Brand
+from scoring.waterfalls import scores_of
 
 SQL = load(__file__)
 log = structlog.get_logger(__name__)
@@ -198,12 +199,11 @@ def _hot(user: Any, rows: Sequence[SalesMail], now: datetime) -> Letter | None:
 
 def _told(lead: Lead, user: Any, now: datetime) -> Hot:
     scores = scores_of(lead.contact, now)
-    bars = sorted((bar for score in scores for bar in score.bars), key=lambda bar: -bar.worth)
     return Hot(
         lead=lead,
         url=_url("sales:lead", lead.pk),
         score=" · ".join(f"{score.model} {score.value:.0f}" for score in scores),
-        reasons=[bar for bar in bars if bar.worth > 0 and bar.events][:REASONS],
+        reasons=reasons_of(scores),
         clock=clock(lead, now),
     )
 
